@@ -1,0 +1,1 @@
+"""What two services already share. Knows no service, no contract and no word of the domain."""

@@ -1,0 +1,184 @@
+"""A gRPC server as every service runs it: mutual TLS that re-reads its files, a caller allow-list for each method,
+typed errors, the standard health service, and a drain on SIGTERM.
+
+A method that the allow-list does not name stops the start: nothing is reachable by default.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+
+from services.common import metrics
+from services.common.errors import ErrorCode, ServiceError
+from services.common.logs import accept_request_id, get_logger, request_id_var
+from services.common.rpc_client import REQUEST_ID_KEY
+from services.common.rpc_errors import to_status
+
+Allowed = Mapping[str, frozenset[str]]
+"""Full method name ('/package.Service/Method') → the services that may call it."""
+
+ANY_PEER = frozenset({"*"})
+_HEALTH = {f"/grpc.health.v1.Health/{name}": ANY_PEER for name in ("Check", "Watch", "List")}
+_DRAIN_SECONDS = 10.0
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_connection_age_ms", 45000),
+    ("grpc.max_connection_age_grace_ms", 10000),
+    ("grpc.max_receive_message_length", 4 << 20),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10000),
+)
+
+_log = get_logger(__name__)
+
+
+class RpcServer:
+    """Owns the server's life: `start`, `run_until_stopped`, `stop`. `register` adds a servicer before the start."""
+
+    def __init__(self, listen: str, tls_dir: Path, allowed: Allowed) -> None:
+        self._listen = listen
+        self._tls = _Certificates(tls_dir)
+        self._edge = _Edge({**allowed, **_HEALTH})
+        self._server = grpc.aio.server(interceptors=[self._edge], options=_OPTIONS)
+        self.health = health_aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
+        self.port = 0
+
+    def register(self, add_to_server: Callable[[Any, Any], None], servicer: Any, service: Any) -> None:
+        """Adds a servicer. `service` is its descriptor; every method of it must be in the allow-list."""
+        missing = [name for name in _full_names(service) if name not in self._edge.allowed]
+        if missing:
+            raise LookupError(f"no caller is declared for {', '.join(missing)}")
+        add_to_server(servicer, self._server)
+
+    async def start(self) -> int:
+        """Listens; answers the port. Serving is said to the health service last."""
+        self.port = self._server.add_secure_port(self._listen, self._tls.credentials())
+        await self._server.start()
+        await self.health.set("", health_pb2.HealthCheckResponse.SERVING)
+        _log.info("serving", port=self.port)
+        return self.port
+
+    async def run_until_stopped(self) -> None:
+        """Waits for SIGTERM or SIGINT, then drains."""
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+        await stopped.wait()
+        await self.stop()
+
+    async def stop(self, grace_seconds: float = _DRAIN_SECONDS) -> None:
+        _log.info("draining")
+        await self.health.enter_graceful_shutdown()
+        await self._server.stop(grace_seconds)
+
+
+class _Certificates:
+    """Server credentials that are read anew when a file has changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stamp: tuple[float, ...] = ()
+
+    def credentials(self) -> grpc.ServerCredentials:
+        # The stubs say the callback must answer a configuration; grpc's own contract lets None mean "unchanged".
+        fetch = cast("Callable[[], grpc.ServerCertificateConfiguration]", self._read_if_changed)
+        return cast(
+            grpc.ServerCredentials,
+            grpc.dynamic_ssl_server_credentials(self._read(), fetch, require_client_authentication=True),
+        )
+
+    def _files(self) -> tuple[Path, Path, Path]:
+        return self._folder / "ca.pem", self._folder / "cert.pem", self._folder / "key.pem"
+
+    def _read(self) -> grpc.ServerCertificateConfiguration:
+        ca, cert, key = self._files()
+        self._stamp = tuple(path.stat().st_mtime for path in self._files())
+        return grpc.ssl_server_certificate_configuration([(key.read_bytes(), cert.read_bytes())], ca.read_bytes())
+
+    def _read_if_changed(self) -> grpc.ServerCertificateConfiguration | None:
+        try:
+            if tuple(path.stat().st_mtime for path in self._files()) == self._stamp:
+                return None
+            return self._read()
+        except OSError:
+            _log.exception("certificates_not_reloaded")
+            return None
+
+
+class _Edge(grpc.aio.ServerInterceptor):
+    """What stands before every handler: who calls, with what request id, and what may go out as an error."""
+
+    def __init__(self, allowed: Allowed) -> None:
+        self.allowed = allowed
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        handler = await continuation(handler_call_details)
+        method = str(handler_call_details.method)
+        if handler is None:
+            return None
+        if handler.unary_unary is None:
+            if method not in _HEALTH:
+                raise NotImplementedError(f"{method} streams; only the health service may")
+            return handler
+        inner = handler.unary_unary
+
+        async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            started = time.perf_counter()
+            sent = dict(context.invocation_metadata() or ())
+            request_id = sent.get(REQUEST_ID_KEY)
+            request_id_var.set(accept_request_id(request_id if isinstance(request_id, str) else None))
+            outcome = "OK"
+            try:
+                self._check_caller(method, context)
+                return await inner(request, context)
+            except ServiceError as error:
+                code, text, trailing = to_status(error)
+                outcome = code.name
+                if error.code is ErrorCode.UNAVAILABLE:
+                    _log.warning("rpc_unavailable", method=method, away=error.members.get("away"))
+                await context.abort(code, text, trailing)
+            except (asyncio.CancelledError, grpc.aio.AbortError):
+                outcome = "CANCELLED"
+                raise
+            except Exception:
+                outcome = "INTERNAL"
+                _log.exception("rpc_failed", method=method)
+                await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+            finally:
+                metrics.RPC_HANDLED.labels(method, outcome).inc()
+                metrics.RPC_SECONDS.labels(method).observe(time.perf_counter() - started)
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer
+        )
+
+    def _check_caller(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        names = _peer_names(context)
+        allowed = self.allowed.get(method, frozenset())
+        if not names or not (allowed is ANY_PEER or names & allowed):
+            _log.warning("caller_refused", method=method, callers=sorted(names))
+            raise ServiceError(ErrorCode.FORBIDDEN, "this caller may not call this method")
+
+
+def _peer_names(context: grpc.aio.ServicerContext[Any, Any]) -> frozenset[str]:
+    """The DNS names of the client certificate that TLS has already verified."""
+    found: Iterable[bytes] = context.auth_context().get("x509_subject_alternative_name", ())
+    return frozenset(name.decode() for name in found)
+
+
+def _full_names(service: Any) -> list[str]:
+    return [f"/{service.full_name}/{method.name}" for method in service.methods]
