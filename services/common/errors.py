@@ -40,7 +40,7 @@ class ServiceError(Exception):
 
 
 def unavailable(what: str, retry_after: int = 2) -> ServiceError:
-    """The refusal of a service that cannot answer just now; `what` is named in logs and `/readyz`, not to the person."""
+    """The refusal of a service that cannot answer just now; `what` is for logs and `/readyz`, not the person."""
     return ServiceError(
         ErrorCode.UNAVAILABLE,
         "This is not working just now. Please try again in a moment.",

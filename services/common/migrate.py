@@ -1,5 +1,5 @@
-"""Applies a service's numbered SQL files, each in one transaction, under an advisory lock. Forward only; a file that was
-applied and then edited stops everything."""
+"""Applies a service's numbered SQL files, each in one transaction, under an advisory lock. Forward only; a file that
+was applied and then edited stops everything."""
 
 import hashlib
 from pathlib import Path

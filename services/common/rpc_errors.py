@@ -1,4 +1,4 @@
-"""The typed error on gRPC: its code becomes a status, its members travel in the status details (google.rpc.ErrorInfo)."""
+"""The typed error on gRPC: its code becomes a status, its members go in the status details (google.rpc.ErrorInfo)."""
 
 import json
 

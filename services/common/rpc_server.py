@@ -92,10 +92,7 @@ class _Certificates:
     def credentials(self) -> grpc.ServerCredentials:
         # The stubs say the callback must answer a configuration; grpc's own contract lets None mean "unchanged".
         fetch = cast("Callable[[], grpc.ServerCertificateConfiguration]", self._read_if_changed)
-        return cast(
-            grpc.ServerCredentials,
-            grpc.dynamic_ssl_server_credentials(self._read(), fetch, require_client_authentication=True),
-        )
+        return grpc.dynamic_ssl_server_credentials(self._read(), fetch, require_client_authentication=True)
 
     def _files(self) -> tuple[Path, Path, Path]:
         return self._folder / "ca.pem", self._folder / "cert.pem", self._folder / "key.pem"
