@@ -15,6 +15,7 @@ import grpc.aio
 from services.common.errors import ServiceError
 from services.common.logs import get_logger, request_id_var
 from services.common.rpc_errors import from_rpc_error
+from services.common.tracing import client_span
 
 REQUEST_ID_KEY = "x-request-id"
 _LOOK_EVERY_SECONDS = 30.0
@@ -75,10 +76,11 @@ class Peer(Generic[StubT]):
         """
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + seconds
-        metadata = ((REQUEST_ID_KEY, request_id_var.get()),)
         while True:
             try:
-                return await method(request, timeout=max(ends_at - loop.time(), 0.001), metadata=metadata)
+                with client_span(self.name) as trace_metadata:
+                    metadata = ((REQUEST_ID_KEY, request_id_var.get()), *trace_metadata)
+                    return await method(request, timeout=max(ends_at - loop.time(), 0.001), metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 refusal = from_rpc_error(error, self.name)
                 broke = error.code() is grpc.StatusCode.UNAVAILABLE and error.trailing_metadata() is not None

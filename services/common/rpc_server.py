@@ -21,6 +21,7 @@ from services.common.errors import ErrorCode, ServiceError
 from services.common.logs import accept_request_id, get_logger, request_id_var
 from services.common.rpc_client import REQUEST_ID_KEY
 from services.common.rpc_errors import to_status
+from services.common.tracing import server_span
 
 Allowed = Mapping[str, frozenset[str]]
 """Full method name ('/package.Service/Method') → the services that may call it."""
@@ -141,7 +142,8 @@ class _Edge(grpc.aio.ServerInterceptor):
             outcome = "OK"
             try:
                 self._check_caller(method, context)
-                return await inner(request, context)
+                with server_span(method, {k: v for k, v in sent.items() if isinstance(v, str)}):
+                    return await inner(request, context)
             except ServiceError as error:
                 code, text, trailing = to_status(error)
                 outcome = code.name
