@@ -26,9 +26,14 @@ from services.common.tracing import server_span
 Allowed = Mapping[str, frozenset[str]]
 """Full method name ('/package.Service/Method') → the services that may call it."""
 
+Check = Callable[[], Awaitable[None]]
+"""Raises where something that the service cannot do without is away."""
+
 ANY_PEER = frozenset({"*"})
 _HEALTH = {f"/grpc.health.v1.Health/{name}": ANY_PEER for name in ("Check", "Watch", "List")}
 _DRAIN_SECONDS = 10.0
+_CHECK_EVERY_SECONDS = 2.0
+_CHECK_WITHIN_SECONDS = 3.0
 _OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_connection_age_ms", 45000),
@@ -49,6 +54,8 @@ class RpcServer:
         self._tls = _Certificates(tls_dir)
         self._edge = _Edge({**allowed, **_HEALTH})
         self._server = grpc.aio.server(interceptors=[self._edge], options=_OPTIONS)
+        self._checks: list[Check] = []
+        self._following: asyncio.Task[None] | None = None
         self.health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         self.port = 0
@@ -60,11 +67,18 @@ class RpcServer:
             raise LookupError(f"no caller is declared for {', '.join(missing)}")
         add_to_server(servicer, self._server)
 
+    def follow(self, check: Check) -> None:
+        """Says SERVING only while `check` raises nothing; it is asked again every two seconds, so that what comes back
+        needs no restart of ours."""
+        self._checks.append(check)
+
     async def start(self) -> int:
         """Listens; answers the port. Serving is said to the health service last."""
         self.port = self._server.add_secure_port(self._listen, self._tls.credentials())
         await self._server.start()
-        await self.health.set("", health_pb2.HealthCheckResponse.SERVING)
+        await self.health.set("", await self._state())
+        if self._checks:
+            self._following = asyncio.get_running_loop().create_task(self._follow_checks())
         _log.info("serving", port=self.port)
         return self.port
 
@@ -79,8 +93,26 @@ class RpcServer:
 
     async def stop(self, grace_seconds: float = _DRAIN_SECONDS) -> None:
         _log.info("draining")
+        if self._following:
+            self._following.cancel()
+            await asyncio.wait([self._following])
         await self.health.enter_graceful_shutdown()
         await self._server.stop(grace_seconds)
+
+    async def _follow_checks(self) -> None:
+        while True:
+            await asyncio.sleep(_CHECK_EVERY_SECONDS)
+            await self.health.set("", await self._state())
+
+    async def _state(self) -> Any:
+        for check in self._checks:
+            try:
+                await asyncio.wait_for(check(), _CHECK_WITHIN_SECONDS)
+            except Exception as error:
+                away = error.members.get("away") if isinstance(error, ServiceError) else None
+                _log.warning("not_serving", away=away, error=type(error).__name__)
+                return health_pb2.HealthCheckResponse.NOT_SERVING
+        return health_pb2.HealthCheckResponse.SERVING
 
 
 class _Certificates:
