@@ -1,0 +1,66 @@
+"""The policy service's commands: `serve` and `migrate`. Everything is wired here, top to bottom."""
+
+from pathlib import Path
+
+import typer
+import uvloop
+from countersign.policy.v1 import policy_pb2
+from countersign.policy.v1.policy_pb2_grpc import add_PolicyServicer_to_server
+
+from services.common import logs, metrics
+from services.common.clock import SystemClock
+from services.common.migrate import migrate as apply_migrations
+from services.common.postgres import Database
+from services.common.rpc_server import RpcServer
+from services.common.settings import load_settings
+from services.policy.rules import Rules
+from services.policy.servicer import ALLOWED, PolicyServicer
+from services.policy.settings import PolicyMigrationSettings, PolicySettings
+from services.policy.store import PolicyStore
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Is a second factor enforced for a user, and why.")
+
+
+@app.command()
+def serve() -> None:
+    """Serves the policy contract until SIGTERM."""
+    settings = PolicySettings.load()
+    logs.configure("policy", settings.log_level)
+    metrics.serve(settings.metrics_listen)
+    uvloop.run(_serve(settings))
+
+
+@app.command()
+def migrate() -> None:
+    """Brings the database up to date, as its owner."""
+    settings = load_settings(PolicyMigrationSettings, strict=False)
+    applied = apply_migrations(
+        settings.owner_database_url,
+        settings.owner_database_password.get_secret_value(),
+        Path(__file__).with_name("migrations"),
+    )
+    print(f"policy: {', '.join(applied) or 'nothing to do'}")
+
+
+async def _serve(settings: PolicySettings) -> None:
+    database = Database(
+        settings.database_url, settings.database_password.get_secret_value(), settings.database_pool_size
+    )
+    await database.open()
+    store = PolicyStore(database)
+    server = RpcServer(settings.listen, settings.tls_dir, ALLOWED)
+    server.register(
+        add_PolicyServicer_to_server,
+        PolicyServicer(Rules(store, SystemClock())),
+        policy_pb2.DESCRIPTOR.services_by_name["Policy"],
+    )
+    server.follow(store.ping)
+    await server.start()
+    try:
+        await server.run_until_stopped()
+    finally:
+        await database.close()
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,16 @@
+"""The policy service's settings: variables that begin with POLICY_."""
+
+from pydantic_settings import SettingsConfigDict
+
+from services.common.settings import MigrationSettings, ServiceSettings
+
+
+class PolicySettings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="POLICY_")
+
+    listen: str = "127.0.0.1:50051"
+    """host:port of the gRPC server."""
+
+
+class PolicyMigrationSettings(MigrationSettings):
+    model_config = SettingsConfigDict(env_prefix="POLICY_")
