@@ -1,0 +1,71 @@
+"""Prepares a stack: `files` makes every secret, key and certificate that is not there yet, `databases` the roles and
+databases in PostgreSQL. Both are safe to run at every start: what is good stays, leaves with under ten days are renewed
+by rename, and servers re-read them without a restart.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from deploy.certificates import make_authority, make_leaf, write_private
+from deploy.credentials import Layout, Lost, database_passwords, make_secrets, superuser_password
+from deploy.databases import SERVICES, prepare
+
+_SERVERS = ("postgres", "redis", "broker")
+
+
+def make_files(layout: Layout, *, database_exists: bool) -> list[str]:
+    """Secrets and certificates; answers the names of the certificates written now."""
+    make_secrets(layout, database_exists=database_exists)
+    make_authority(layout.authority)
+    renewed = []
+    for name in (*SERVICES, *_SERVERS):
+        mode = layout.open_folder(layout.tls(name), foreign=name in _SERVERS)
+        if make_leaf(layout.authority, layout.tls(name), [name], key_mode=mode):
+            renewed.append(name)
+    _copy_trust(layout)
+    return renewed
+
+
+def make_databases(layout: Layout, url: str) -> None:
+    """Roles, databases and their passwords. `url`: a superuser's connection string, without the password."""
+    import psycopg  # only this step speaks to a database
+
+    with psycopg.connect(url, password=superuser_password(layout), autocommit=True, connect_timeout=5) as connection:
+        prepare(connection, database_passwords(layout))
+
+
+def _copy_trust(layout: Layout) -> None:
+    """The authority's certificate alone, for processes that call but are not called."""
+    folder = layout.tls("trust")
+    folder.mkdir(parents=True, exist_ok=True)
+    content = (layout.authority / "ca.pem").read_bytes()
+    if not (folder / "ca.pem").exists() or (folder / "ca.pem").read_bytes() != content:
+        write_private(folder / "ca.pem", content, 0o444)
+
+
+def main() -> None:
+    """The command line, as the containers call it."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.bootstrap", description=__doc__)
+    parser.add_argument("step", choices=("files", "databases"))
+    parser.add_argument("--state", type=Path, required=True, help="folder that holds secrets/, owners/ and tls/")
+    parser.add_argument("--authority", type=Path, help="folder of the authority's key (default: STATE/authority)")
+    parser.add_argument("--database-folder", type=Path, help="there once PostgreSQL was initialised (files)")
+    parser.add_argument("--foreign-group", type=int, help="group of the users that PostgreSQL and Redis run as")
+    parser.add_argument("--url", default="", help="a PostgreSQL superuser's connection string (databases)")
+    chosen = parser.parse_args()
+    layout = Layout(chosen.state, chosen.authority or chosen.state / "authority", chosen.foreign_group)
+    try:
+        if chosen.step == "files":
+            exists = bool(chosen.database_folder and chosen.database_folder.exists())
+            renewed = make_files(layout, database_exists=exists)
+            print(f"secrets are there; certificates written now: {', '.join(renewed) or 'none'}")
+        else:
+            make_databases(layout, chosen.url)
+            print("roles and databases are there")
+    except (Lost, OSError) as error:
+        sys.exit(f"bootstrap: {error}")
+
+
+if __name__ == "__main__":
+    main()
