@@ -1,0 +1,297 @@
+"""The words of the identity service as types: people and clinics, sessions and what they have proven, and what the
+peers say of a user. Plain data; nothing here knows SQL, HTTP or protobuf."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+ClinicId = NewType("ClinicId", str)
+UserId = NewType("UserId", str)
+SessionId = NewType("SessionId", str)
+ActivationId = NewType("ActivationId", str)
+
+
+class Role(StrEnum):
+    ADMIN = "admin"
+    PRACTITIONER = "practitioner"
+    RECEPTIONIST = "receptionist"
+
+
+class Method(StrEnum):
+    """A way to prove a second factor. `backup_code` comes with the others and is never enrolled by itself."""
+
+    TOTP = "totp"
+    SMS = "sms"
+    BACKUP_CODE = "backup_code"
+
+
+class SessionState(StrEnum):
+    SECOND_FACTOR_REQUIRED = "second_factor_required"
+    ENROLMENT_REQUIRED = "enrolment_required"
+    ACTIVE = "active"
+
+
+class EndCause(StrEnum):
+    """Why a token that was once valid is not any more; the values of `cause` in the API."""
+
+    IDLE = "idle"
+    EXPIRED = "expired"
+    REPLACED = "replaced"
+    ENDED = "ended"
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105
+    TOO_MANY = "too_many"
+
+
+class ActivationKind(StrEnum):
+    INVITATION = "invitation"
+    RESET = "reset"
+
+
+@dataclass(frozen=True, slots=True)
+class Clinic:
+    id: ClinicId
+    slug: str
+    name: str
+    timezone: str
+    country: str
+    locale: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    id: UserId
+    clinic_id: ClinicId
+    email: str
+    name: str
+    role: Role
+    phone: str | None
+    phone_proven: bool
+    locale: str | None
+    is_disabled: bool
+    has_password: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a session has proven and when it ends. `waiting_until` is set while it has never been active."""
+
+    id: SessionId
+    user_id: UserId
+    clinic_id: ClinicId
+    token_digest: bytes
+    generation: int
+    opened_by: str
+    authenticated_at: datetime
+    verified_at: datetime | None
+    proven_by: Method | None
+    enrol_after_proof: bool
+    waiting_until: datetime | None
+    last_seen_at: datetime
+    idle_minutes: int
+    expires_at: datetime
+    shared_device: bool
+    address: str | None
+    user_agent: str | None
+    ended_at: datetime | None
+    end_cause: EndCause | None
+
+    @property
+    def login_id(self) -> str:
+        """Names this session's present token towards otp: what was accepted under it is accepted under no other."""
+        return f"{self.id}:{self.generation}"
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A session with whose it is and where."""
+
+    session: Session
+    user: User
+    clinic: Clinic
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Where a request came from: the address (never one that an untrusted hop claims) and the browser's own name."""
+
+    address: str
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """A confirmed second factor (`totp` or `sms`)."""
+
+    method: Method
+    enrolled_at: datetime
+    last_used_at: datetime | None = None
+    phone_hint: str = ""
+    is_suspended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UserFactors:
+    """What otp knows of a user."""
+
+    factors: tuple[Factor, ...] = ()
+    backup_codes_remaining: int = 0
+    backup_codes_generated_at: datetime | None = None
+    attempts_left: int = 0
+    retry_after_seconds: int = 0
+    is_locked: bool = False
+
+    @property
+    def is_budget_spent(self) -> bool:
+        return self.retry_after_seconds > 0 or self.is_locked
+
+    def usable_methods(self) -> list[Method]:
+        """What could be typed now, best first; a suspended factor opens nothing, nor do the codes that came with it."""
+        held = {factor.method for factor in self.factors if not factor.is_suspended}
+        methods: list[Method] = [method for method in Method if method in held]
+        if methods and self.backup_codes_remaining > 0:
+            methods.append(Method.BACKUP_CODE)
+        return methods
+
+
+class Outcome(StrEnum):
+    """What the policy service decided for a user who has signed in with a password."""
+
+    ALLOW = "allow"
+    SECOND_FACTOR = "second_factor"
+    ENROL = "enrol"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleOutcome:
+    rule: str
+    outcome: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    sentence: str
+    rules: tuple[RuleOutcome, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    outcome: Outcome
+    is_two_factor_required: bool
+    must_enrol_after_proof: bool
+    methods_allowed: tuple[Method, ...]
+    is_phone_required: bool
+    reason: Reason
+    version: int
+    epoch: int
+    valid_until: datetime | None
+    idle_minutes: int
+
+
+class VerdictResult(StrEnum):
+    ACCEPTED = "accepted"
+    WRONG = "wrong"
+    ALREADY_USED = "already_used"
+    EXPIRED = "expired"
+    TOO_MANY_ATTEMPTS = "too_many_attempts"
+    NO_SUCH_FACTOR = "no_such_factor"
+    MALFORMED = "malformed"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What otp says of one code."""
+
+    result: VerdictResult
+    attempts_left: int = 0
+    retry_after_seconds: int = 0
+    is_locked: bool = False
+    clock_skew_seconds: int | None = None
+    is_budget_newly_spent: bool = False
+    factors: UserFactors | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TotpEnrolment:
+    id: str
+    secret: str
+    otpauth_uri: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SmsEnrolment:
+    id: str
+    phone_hint: str
+    expires_at: datetime
+    resend_after: datetime
+    delivery_status: str
+
+
+@dataclass(frozen=True, slots=True)
+class SmsChallenge:
+    expires_at: datetime
+    resend_after: datetime
+    phone_hint: str
+    delivery_status: str
+    delivery_detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackupCodes:
+    codes: tuple[str, ...]
+    generated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentVerdict:
+    verdict: Verdict
+    backup_codes: BackupCodes | None
+    phone: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityRule:
+    """The clinic's rule as policy holds it."""
+
+    clinic_id: ClinicId
+    require_two_factor: bool
+    enforce_from: datetime | None
+    methods: tuple[Method, ...]
+    phone_required: bool
+    remember_device_days: int
+    idle_minutes: int
+    sms_countries: tuple[str, ...]
+    sms_daily_cap: int
+    version: int
+    epoch: int
+    required_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleChange:
+    """What an administrator wants changed; None leaves it as it is."""
+
+    require_two_factor: bool | None = None
+    methods: tuple[Method, ...] | None = None
+    phone_required: bool | None = None
+    expected_version: int | None = None
+
+
+def email_key(email: str) -> str:
+    """An e-mail address as it is compared: case and outer spaces do not make another account (A03)."""
+    return email.strip().lower()
+
+
+def slug_key(slug: str) -> str:
+    return slug.strip().lower()
+
+
+def in_order(methods: Iterable[Method]) -> tuple[Method, ...]:
+    """Methods best first, each once."""
+    chosen = set(methods)
+    return tuple(method for method in Method if method in chosen)

@@ -1,0 +1,306 @@
+"""Sessions as rows. Tokens come in as SHA-256 digests only.
+
+A token is rotated by one guarded UPDATE on the digest it replaces, so of parallel requests with one token exactly one
+wins (P14). Opening and rotating lock the user's row first: a disabled user or a changed password lets no session
+through, and the ten-session limit cannot be overrun by a race (A66).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg.rows import DictRow
+
+from services.common import audit
+from services.common.audit import AuditEvent
+from services.common.postgres import Connection, Database
+from services.identity.model import (
+    Clinic,
+    ClinicId,
+    EndCause,
+    Method,
+    Role,
+    Session,
+    SessionId,
+    SignedIn,
+    User,
+    UserId,
+)
+
+_SESSION_COLUMNS = (
+    "id, user_id, clinic_id, token_digest, generation, opened_by, authenticated_at, verified_at, proven_by,"
+    " enrol_after_proof, waiting_until, last_seen_at, idle_minutes, expires_at, shared_device, address, user_agent,"
+    " ended_at, end_cause"
+)
+_BY_DIGEST = (
+    "SELECT s.id, s.user_id, s.clinic_id, s.token_digest, s.generation, s.opened_by, s.authenticated_at,"
+    " s.verified_at, s.proven_by, s.enrol_after_proof, s.waiting_until, s.last_seen_at, s.idle_minutes, s.expires_at,"
+    " s.shared_device, s.address, s.user_agent, s.ended_at, s.end_cause,"
+    " u.email AS u_email, u.name AS u_name, u.role AS u_role, u.phone AS u_phone, u.phone_proven AS u_phone_proven,"
+    " u.locale AS u_locale, u.disabled_at IS NOT NULL AS u_is_disabled, u.created_at AS u_created_at,"
+    " u.password_hash IS NOT NULL AS u_has_password,"
+    " c.slug AS c_slug, c.name AS c_name, c.timezone AS c_timezone, c.country AS c_country, c.locale AS c_locale,"
+    " c.created_at AS c_created_at"
+    " FROM session s JOIN app_user u ON u.id = s.user_id JOIN clinic c ON c.id = s.clinic_id"
+    " WHERE s.token_digest = %s"
+)
+_INSERT = (
+    f"INSERT INTO session ({_SESSION_COLUMNS})"  # noqa: S608
+    " VALUES (%(id)s, %(user_id)s, %(clinic_id)s, %(token_digest)s, %(generation)s, %(opened_by)s,"
+    " %(authenticated_at)s, %(verified_at)s, %(proven_by)s, %(enrol_after_proof)s, %(waiting_until)s,"
+    " %(last_seen_at)s, %(idle_minutes)s, %(expires_at)s, %(shared_device)s, %(address)s, %(user_agent)s, NULL, NULL)"
+)
+_ROTATE = (
+    "UPDATE session SET token_digest = %(new)s, generation = generation + 1,"  # noqa: S608
+    " verified_at = coalesce(%(verified_at)s, verified_at), proven_by = coalesce(%(proven_by)s, proven_by),"
+    " enrol_after_proof = %(enrol_after_proof)s, waiting_until = %(waiting_until)s, last_seen_at = %(at)s,"
+    " idle_minutes = coalesce(%(idle_minutes)s, idle_minutes)"
+    " WHERE id = %(id)s AND token_digest = %(old)s AND ended_at IS NULL"
+    f" RETURNING {_SESSION_COLUMNS}"
+)
+# Idle time is told to the second; losing the last second of it in a crash costs nobody anything, so no fsync.
+_SEEN = (
+    "UPDATE session SET last_seen_at = %s FROM (SELECT set_config('synchronous_commit', 'off', true)) AS lazily"
+    " WHERE id = %s AND last_seen_at < %s AND ended_at IS NULL"
+)
+_LIVE = "ended_at IS NULL AND expires_at > %(at)s AND (waiting_until IS NULL OR waiting_until > %(at)s)"
+_ACTIVE = (
+    "ended_at IS NULL AND expires_at > %(at)s AND waiting_until IS NULL"
+    " AND last_seen_at > %(at)s - idle_minutes * interval '1 minute'"
+)
+_END_SURPLUS = (
+    "UPDATE session SET ended_at = %(at)s, end_cause = 'too_many' WHERE id IN ("  # noqa: S608
+    f"SELECT id FROM session WHERE user_id = %(user_id)s AND id <> %(id)s AND {_ACTIVE}"
+    " ORDER BY authenticated_at DESC, id DESC OFFSET %(others)s)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """What a new token comes with. None leaves what the session has."""
+
+    old_digest: bytes
+    new_digest: bytes
+    at: datetime
+    cause: EndCause = EndCause.REPLACED
+    proven_by: Method | None = None
+    enrol_after_proof: bool = False
+    waiting_until: datetime | None = None
+    idle_minutes: int | None = None
+    end_others: EndCause | None = None
+    """End the user's other sessions, waiting ones too, with this cause."""
+
+
+class SessionStore:
+    def __init__(self, database: Database, most_active: int = 10) -> None:
+        self._database = database
+        self._others = most_active - 1
+
+    async def by_digest(self, digest: bytes) -> SignedIn | EndCause | None:
+        """The session with this token; why it has none any more, for a token that was replaced; None for a stranger."""
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(_BY_DIGEST, [digest])
+            row = await cursor.fetchone()
+            if row is not None:
+                return signed_in_from(row)
+            cursor = await connection.execute("SELECT cause FROM replaced_token WHERE digest = %s", [digest])
+            row = await cursor.fetchone()
+        return EndCause(row["cause"]) if row else None
+
+    async def open(self, session: Session, password_hash: str, event: AuditEvent) -> bool:
+        """Adds a session. False where the user was disabled, or their password changed, since they were looked up."""
+        async with self._database.transaction() as connection:
+            cursor = await connection.execute(
+                "SELECT 1 FROM app_user WHERE id = %s AND disabled_at IS NULL AND password_hash = %s FOR UPDATE",
+                [session.user_id, password_hash],
+            )
+            if await cursor.fetchone() is None:
+                return False
+            async with connection.pipeline():
+                await connection.execute(_INSERT, _values(session))
+                if session.waiting_until is None:
+                    await self._end_surplus(connection, session.id, session.user_id, session.authenticated_at)
+                await audit.record(connection, event)
+        return True
+
+    async def rotate(self, session: Session, rotation: Rotation, events: Sequence[AuditEvent]) -> Session | None:
+        """Gives the session a new token; None where another request was faster, or the session has ended."""
+        async with self._database.transaction() as connection:
+            return await self.rotate_in(connection, session, rotation, events)
+
+    async def rotate_in(
+        self, connection: Connection, session: Session, rotation: Rotation, events: Sequence[AuditEvent]
+    ) -> Session | None:
+        """The same in the caller's transaction."""
+        async with connection.pipeline():
+            await connection.execute("SELECT 1 FROM app_user WHERE id = %s FOR UPDATE", [session.user_id])
+            cursor = await connection.execute(
+                _ROTATE,
+                {
+                    "id": session.id,
+                    "old": rotation.old_digest,
+                    "new": rotation.new_digest,
+                    "at": rotation.at,
+                    "verified_at": rotation.at if rotation.proven_by else None,
+                    "proven_by": rotation.proven_by,
+                    "enrol_after_proof": rotation.enrol_after_proof,
+                    "waiting_until": rotation.waiting_until,
+                    "idle_minutes": rotation.idle_minutes,
+                },
+            )
+            row = await cursor.fetchone()
+        if row is None:
+            return None
+        rotated = session_from(row)
+        async with connection.pipeline():
+            await connection.execute(
+                "INSERT INTO replaced_token (digest, session_id, cause, replaced_at) VALUES (%s, %s, %s, %s)",
+                [rotation.old_digest, session.id, rotation.cause, rotation.at],
+            )
+            if rotation.end_others is not None:
+                await end_sessions(connection, session.user_id, rotation.at, rotation.end_others, keep=session.id)
+            elif rotation.waiting_until is None and session.waiting_until is not None:
+                await self._end_surplus(connection, session.id, session.user_id, rotation.at)
+            for event in events:
+                await audit.record(connection, event)
+        return rotated
+
+    async def became_active(self, session: Session, at: datetime, idle_minutes: int) -> None:
+        """A waiting session need not wait any more (its clinic stopped asking): from now on it has idle time."""
+        async with self._database.transaction() as connection:
+            await connection.execute("SELECT 1 FROM app_user WHERE id = %s FOR UPDATE", [session.user_id])
+            await connection.execute(
+                "UPDATE session SET waiting_until = NULL, last_seen_at = %s, idle_minutes = %s"
+                " WHERE id = %s AND ended_at IS NULL",
+                [at, idle_minutes, session.id],
+            )
+            await self._end_surplus(connection, session.id, session.user_id, at)
+
+    async def seen(self, session_id: SessionId, at: datetime) -> None:
+        """Renews the idle time."""
+        async with self._database.connection() as connection:
+            await connection.execute(_SEEN, [at, session_id, at])
+
+    async def end(self, session_id: SessionId, user_id: UserId, at: datetime, event: AuditEvent) -> bool:
+        """Ends one session of the user; False where it has ended or is not theirs."""
+        async with self._database.transaction() as connection:
+            cursor = await connection.execute(
+                "UPDATE session SET ended_at = %(at)s, end_cause = 'ended'"  # noqa: S608
+                f" WHERE id = %(id)s AND user_id = %(user_id)s AND {_LIVE}",
+                {"at": at, "id": session_id, "user_id": user_id},
+            )
+            if cursor.rowcount != 1:
+                return False
+            await audit.record(connection, event)
+        return True
+
+    async def end_all(self, user_id: UserId, at: datetime, event: AuditEvent) -> None:
+        """Ends every session of the user, waiting ones too."""
+        async with self._database.transaction() as connection:
+            await end_sessions(connection, user_id, at, EndCause.ENDED, keep=None)
+            await audit.record(connection, event)
+
+    async def of_user(self, user_id: UserId, at: datetime) -> list[Session]:
+        """The user's sessions that have not ended, newest first."""
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(
+                f"SELECT {_SESSION_COLUMNS} FROM session WHERE user_id = %(user_id)s AND {_LIVE}"  # noqa: S608
+                " AND (waiting_until IS NOT NULL OR last_seen_at > %(at)s - idle_minutes * interval '1 minute')"
+                " ORDER BY authenticated_at DESC, id DESC LIMIT 200",
+                {"user_id": user_id, "at": at},
+            )
+            return [session_from(row) for row in await cursor.fetchall()]
+
+    async def forget_proof(self, connection: Connection, session_id: SessionId) -> None:
+        """The factor that the session proved is no more; neither is its proof."""
+        await connection.execute("UPDATE session SET verified_at = NULL, proven_by = NULL WHERE id = %s", [session_id])
+
+    async def factor_removed(self, session: Session, at: datetime, *, was_last: bool, event: AuditEvent) -> None:
+        """Ends the user's other sessions; with the last factor, this session's proof goes too."""
+        async with self._database.transaction() as connection:
+            await end_sessions(connection, session.user_id, at, EndCause.ENDED, keep=session.id)
+            if was_last:
+                await self.forget_proof(connection, session.id)
+            await audit.record(connection, event)
+
+    async def purge(self, before: datetime) -> int:
+        """Drops sessions whose end lies before; the digests that told why go with them."""
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(
+                "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < %s LIMIT 1000)", [before]
+            )
+            return cursor.rowcount
+
+    async def _end_surplus(self, connection: Connection, kept: SessionId, user_id: UserId, at: datetime) -> None:
+        await connection.execute(_END_SURPLUS, {"at": at, "user_id": user_id, "id": kept, "others": self._others})
+
+
+async def end_sessions(
+    connection: Connection, user_id: UserId, at: datetime, cause: EndCause, *, keep: SessionId | None
+) -> None:
+    """Ends the user's sessions, waiting ones too, but `keep`, in the caller's transaction."""
+    await connection.execute(
+        "UPDATE session SET ended_at = %s, end_cause = %s WHERE user_id = %s AND ended_at IS NULL"
+        " AND id IS DISTINCT FROM %s",
+        [at, cause, user_id, keep],
+    )
+
+
+def session_from(row: DictRow) -> Session:
+    return Session(
+        id=SessionId(row["id"]),
+        user_id=UserId(row["user_id"]),
+        clinic_id=ClinicId(row["clinic_id"]),
+        token_digest=row["token_digest"],
+        generation=row["generation"],
+        opened_by=row["opened_by"],
+        authenticated_at=row["authenticated_at"],
+        verified_at=row["verified_at"],
+        proven_by=Method(row["proven_by"]) if row["proven_by"] else None,
+        enrol_after_proof=row["enrol_after_proof"],
+        waiting_until=row["waiting_until"],
+        last_seen_at=row["last_seen_at"],
+        idle_minutes=row["idle_minutes"],
+        expires_at=row["expires_at"],
+        shared_device=row["shared_device"],
+        address=row["address"],
+        user_agent=row["user_agent"],
+        ended_at=row["ended_at"],
+        end_cause=EndCause(row["end_cause"]) if row["end_cause"] else None,
+    )
+
+
+def signed_in_from(row: DictRow) -> SignedIn:
+    session = session_from(row)
+    user = User(
+        id=session.user_id,
+        clinic_id=session.clinic_id,
+        email=row["u_email"],
+        name=row["u_name"],
+        role=Role(row["u_role"]),
+        phone=row["u_phone"],
+        phone_proven=row["u_phone_proven"],
+        locale=row["u_locale"],
+        is_disabled=row["u_is_disabled"],
+        has_password=row["u_has_password"],
+        created_at=row["u_created_at"],
+    )
+    clinic = Clinic(
+        id=session.clinic_id,
+        slug=row["c_slug"],
+        name=row["c_name"],
+        timezone=row["c_timezone"],
+        country=row["c_country"],
+        locale=row["c_locale"],
+        created_at=row["c_created_at"],
+    )
+    return SignedIn(session, user, clinic)
+
+
+def _values(session: Session) -> dict[str, Any]:
+    return {name: getattr(session, name) for name in Session.__slots__}
+
+
+PURGE_AFTER = timedelta(days=2)
+"""How long an ended token can still be told why it does not work."""
