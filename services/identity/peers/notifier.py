@@ -1,0 +1,54 @@
+"""Calls to the notifier: what this deployment can send, and Twilio's callbacks handed on."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from countersign.notifier.v1 import notifier_pb2
+from countersign.notifier.v1.notifier_pb2_grpc import NotifierAsyncStub, NotifierStub
+
+from services.common.clock import Clock
+from services.common.errors import ServiceError
+from services.common.rpc_client import Peer
+from services.identity.model import Method
+
+_SECONDS = 1.5
+_CAPABILITIES_HOLD = timedelta(seconds=30)
+
+
+class NotifierPeer:
+    def __init__(self, target: str, tls_dir: Path, clock: Clock) -> None:
+        self._peer: Peer[NotifierAsyncStub] = Peer(lambda channel: NotifierStub(channel), target, "notifier", tls_dir)
+        self._clock = clock
+        self._can_send_sms: bool | None = None
+        self._asked_at: datetime | None = None
+
+    async def close(self) -> None:
+        await self._peer.close()
+
+    async def methods_available(self) -> tuple[Method, ...]:
+        """The methods that this deployment can do.
+
+        While the notifier is away the last answer counts, and before the first one text messages are taken to work:
+        an outage must not make a factor look as if it were not there.
+        """
+        now = self._clock.now()
+        if self._asked_at is None or not timedelta(0) <= now - self._asked_at < _CAPABILITIES_HOLD:
+            self._asked_at = now
+            try:
+                request = notifier_pb2.GetCapabilitiesRequest()
+                response = await self._peer.call(self._peer.stub.GetCapabilities, request, 0.5)
+                self._can_send_sms = response.sms
+            except ServiceError:
+                self._asked_at = now - _CAPABILITIES_HOLD + timedelta(seconds=2)
+        if self._can_send_sms is False:
+            return (Method.TOTP,)
+        return (Method.TOTP, Method.SMS)
+
+    async def receive_twilio_status(self, form: Mapping[str, str], signature: str, query: str) -> None:
+        """Raises `forbidden` where the signature does not fit."""
+        request = notifier_pb2.ReceiveTwilioStatusRequest(form=form, signature=signature, query=query)
+        await self._peer.call(self._peer.stub.ReceiveTwilioStatus, request, _SECONDS, repeatable=True)
+
+    async def ping(self) -> None:
+        await self._peer.call(self._peer.stub.GetCapabilities, notifier_pb2.GetCapabilitiesRequest(), 1.0)
