@@ -99,7 +99,7 @@ def make_secrets(layout: Layout, *, database_exists: bool) -> None:
         layout.open_folder(layout.owner_secrets(service))
         _write_once(layout.owner_secrets(service) / "owner_database_password", secrets.token_urlsafe(32))
     _make_standin_account(layout)
-    _write_users(layout, "redis", {name: _LIMITS_RULES for name in ("identity", "otp")}, "redis_password")
+    _write_users(layout, "redis", dict.fromkeys(("identity", "otp"), _LIMITS_RULES), "redis_password")
     _write_users(layout, "broker", {"notifier": _BROKER_RULES}, "broker_password")
 
 
