@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NewType
+from typing import Any, NewType
 
 ClinicId = NewType("ClinicId", str)
 UserId = NewType("UserId", str)
@@ -174,8 +174,14 @@ class RuleOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
+    """Why someone is asked, or not: a sentence for the person, and the rules in a form that a machine can replay."""
+
     sentence: str
     rules: tuple[RuleOutcome, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        rules = [{"rule": rule.rule, "outcome": rule.outcome, "detail": rule.detail} for rule in self.rules]
+        return {"sentence": self.sentence, "rules": rules}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,5 @@
+"""Routes of the sessions part of the API."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

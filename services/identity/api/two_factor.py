@@ -1,0 +1,5 @@
+"""Routes of the two_factor part of the API."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

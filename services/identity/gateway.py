@@ -1,0 +1,43 @@
+"""All that the routes call, built once at the start and handed to the app."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from services.common.clock import Clock
+from services.common.postgres import Database
+from services.identity.addresses import client_of
+from services.identity.cookies import Cookies
+from services.identity.model import Client
+from services.identity.peers.notifier import NotifierPeer
+from services.identity.peers.otp import OtpPeer
+from services.identity.peers.policy import PolicyPeer
+from services.identity.settings import IdentitySettings
+from services.identity.standing import Standings
+from services.identity.store.sessions import SessionStore
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The operations, and what the edge itself needs."""
+
+    settings: IdentitySettings
+    clock: Clock
+    database: Database
+    otp: OtpPeer
+    policy: PolicyPeer
+    notifier: NotifierPeer
+    session_store: SessionStore
+    standings: Standings
+    cookies: Cookies
+
+    def client_of(self, scope: Mapping[str, Any]) -> Client:
+        return client_of(scope, self.settings.proxies)
+
+    async def open(self) -> None:
+        await self.database.open()
+
+    async def close(self) -> None:
+        for peer in (self.otp, self.policy, self.notifier):
+            await peer.close()
+        await self.database.close()

@@ -1,0 +1,220 @@
+"""Who may pass a route. Every route declares what it admits; one that declares nothing stops the start (P8).
+
+The token comes from `Authorization: Bearer`, or from the pages' cookie; never from both: a request with an
+Authorization header is judged by it alone. A mutation by cookie must come from our own origin and carry the session's
+CSRF token.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import Depends
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.routing import BaseRoute, Mount
+from starlette.staticfiles import StaticFiles
+
+from services.common.errors import ErrorCode, ServiceError
+from services.identity.gateway import Gateway
+from services.identity.model import (
+    Client,
+    Clinic,
+    Role,
+    Session,
+    SessionState,
+    SignedIn,
+    User,
+)
+from services.identity.problems import STEP_UP_SECONDS
+from services.identity.sessions import Standing, is_fresh
+from services.identity.standing import refusal_of, unauthenticated
+
+CSRF_HEADER = "x-csrf-token"
+CSRF_FIELD = "csrf_token"
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+_RENEW_AFTER = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who calls, and where their session stands. `standing` is None on routes that admit every live session."""
+
+    signed_in: SignedIn
+    standing: Standing | None
+    client: Client
+    by_cookie: bool
+
+    @property
+    def session(self) -> Session:
+        return self.signed_in.session
+
+    @property
+    def user(self) -> User:
+        return self.signed_in.user
+
+    @property
+    def clinic(self) -> Clinic:
+        return self.signed_in.clinic
+
+    @property
+    def state(self) -> SessionState | None:
+        return self.standing.state if self.standing else None
+
+
+class Public:
+    """The declaration of a route that anybody may call."""
+
+    async def __call__(self) -> None:
+        return None
+
+
+PUBLIC = Depends(Public())
+"""For `dependencies=[PUBLIC]` of a route."""
+
+
+class Admits:
+    """The declaration of a route that needs a session: `Depends(Admits.active(step_up=True, role=Role.ADMIN))`."""
+
+    def __init__(
+        self,
+        states: frozenset[SessionState] | None,
+        *,
+        step_up: bool = False,
+        unless_budget_spent: bool = False,
+        role: Role | None = None,
+        renews: bool = True,
+    ) -> None:
+        self.states = states
+        self.step_up = step_up
+        self.role = role
+        self._unless_budget_spent = unless_budget_spent
+        self._renews = renews
+
+    @classmethod
+    def active(cls, *, step_up: bool = False, role: Role | None = None, unless_budget_spent: bool = False) -> "Admits":
+        """Active sessions only. `step_up`: of someone who has a factor, a proof not older than 5 minutes."""
+        states = frozenset({SessionState.ACTIVE})
+        return cls(states, step_up=step_up, role=role, unless_budget_spent=unless_budget_spent)
+
+    @classmethod
+    def enrolment(cls, *, step_up: bool = False) -> "Admits":
+        """Active sessions, and those that must set up a second factor."""
+        return cls(frozenset({SessionState.ACTIVE, SessionState.ENROLMENT_REQUIRED}), step_up=step_up)
+
+    @classmethod
+    def waiting(cls, *, renews: bool = True) -> "Admits":
+        """Every session that lives. Its standing is not computed; what the route does must be right in any."""
+        return cls(None, renews=renews)
+
+    async def __call__(self, request: Request) -> Access:
+        gateway: Gateway = request.app.state.gateway
+        token, by_cookie = _token(request, gateway)
+        signed_in = await gateway.standings.signed_in(token)
+        client = gateway.client_of(request.scope)
+        if by_cookie and request.method not in _SAFE:
+            await _check_csrf(request, gateway, signed_in)
+        standing: Standing | None = None
+        if self.states is not None:
+            standing = await gateway.standings.stand(signed_in, fresh=self.step_up)
+            if standing.state not in self.states:
+                raise refusal_of(standing)
+        if self.role is not None and signed_in.user.role is not self.role:
+            raise ServiceError(ErrorCode.FORBIDDEN, "Only an administrator of the clinic may do this.")
+        if self.step_up:
+            await self._require_step_up(gateway, signed_in)
+        if self._renews:
+            await _renew(gateway, signed_in.session)
+        return Access(signed_in, standing, client, by_cookie)
+
+    async def _require_step_up(self, gateway: Gateway, signed_in: SignedIn) -> None:
+        session = signed_in.session
+        # A session that has proven nothing and still got here belongs to someone without a factor.
+        if session.verified_at is None or is_fresh(session, gateway.clock.now()):
+            return
+        if self._unless_budget_spent and (await gateway.otp.factors_of(session.user_id)).is_budget_spent:
+            return
+        raise step_up_required()
+
+
+def step_up_required() -> ServiceError:
+    return ServiceError(
+        ErrorCode.STEP_UP_REQUIRED, "Enter a fresh code from your second factor first.", max_age=STEP_UP_SECONDS
+    )
+
+
+async def gateway_of(request: Request) -> Gateway:
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+async def client_of(request: Request) -> Client:
+    gateway: Gateway = request.app.state.gateway
+    return gateway.client_of(request.scope)
+
+
+GatewayDep = Annotated[Gateway, Depends(gateway_of)]
+ClientDep = Annotated[Client, Depends(client_of)]
+
+
+def check_declared(routes: Iterable[BaseRoute]) -> None:
+    """Raises where a route does not say, exactly once, what it admits."""
+    for route in routes:
+        if isinstance(route, Mount) and isinstance(route.app, StaticFiles):
+            continue
+        if not isinstance(route, APIRoute):
+            raise LookupError(f"{route!r} cannot say what it admits")
+        if len(_declarations(route.dependant)) != 1:
+            raise LookupError(f"{sorted(route.methods or ())} {route.path} must declare, once, what it admits")
+
+
+def declaration_of(route: APIRoute) -> "Admits | Public":
+    return _declarations(route.dependant)[0]
+
+
+def _declarations(dependant: Dependant) -> "list[Admits | Public]":
+    found: list[Admits | Public] = []
+    for inner in dependant.dependencies:
+        call: Any = inner.call
+        if isinstance(call, Admits | Public):
+            found.append(call)
+        found.extend(_declarations(inner))
+    return found
+
+
+def _token(request: Request, gateway: Gateway) -> tuple[str, bool]:
+    authorization = request.headers.get("authorization")
+    if authorization is not None:
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise unauthenticated()
+        return token.strip(), False
+    token = request.cookies.get(gateway.cookies.name, "")
+    # Cookies never count across origins: a foreign read is nobody's, a foreign mutation is refused below.
+    if not token or (request.method in _SAFE and _is_foreign(request, gateway)):
+        raise unauthenticated()
+    return token, True
+
+
+async def _check_csrf(request: Request, gateway: Gateway, signed_in: SignedIn) -> None:
+    """SameSite keeps the cookie from most foreign mutations; this keeps the rest out (P25, A62)."""
+    submitted = request.headers.get(CSRF_HEADER, "")
+    if not submitted and request.headers.get("content-type", "").lower().startswith(_FORMS):
+        field = (await request.form()).get(CSRF_FIELD, "")
+        submitted = field if isinstance(field, str) else ""
+    if _is_foreign(request, gateway) or not gateway.cookies.is_csrf_token(submitted, signed_in.session.id):
+        raise ServiceError(ErrorCode.FORBIDDEN, "This form is no longer good. Please reload the page and try again.")
+
+
+def _is_foreign(request: Request, gateway: Gateway) -> bool:
+    origin = request.headers.get("origin")
+    return origin is not None and origin != gateway.settings.public_origin
+
+
+async def _renew(gateway: Gateway, session: Session) -> None:
+    now = gateway.clock.now()
+    if session.waiting_until is None and now - session.last_seen_at >= _RENEW_AFTER:
+        await gateway.session_store.seen(session.id, now)

@@ -1,0 +1,143 @@
+"""What refusals look like over HTTP: RFC 9457 problem details, one table from slug to status and members.
+
+Only the members that belong to a slug go out; no stack, SQL or gRPC text ever does (A60).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from services.common.errors import ErrorCode, ServiceError
+from services.common.logs import get_logger, request_id_var
+
+MEDIA_TYPE = "application/problem+json"
+STEP_UP_SECONDS = 300
+
+# Slug → status, title, extension members.
+PROBLEMS: Mapping[str, tuple[int, str, tuple[str, ...]]] = {
+    "bad-request": (400, "The request cannot be read", ()),
+    "method-not-allowed": (405, "Not this way", ()),
+    "too-large": (413, "Too large", ()),
+    "unsupported-media-type": (415, "Not this kind of content", ()),
+    "invalid-request": (422, "Something in the request is not right", ("errors",)),
+    "invalid-credentials": (401, "Sign-in failed", ()),
+    "unauthenticated": (401, "Please sign in", ("cause",)),
+    "second-factor-required": (403, "A code is needed", ("methods",)),
+    "enrolment-required": (403, "A second factor must be set up", ("methods", "phone_required", "reason")),
+    "step-up-required": (401, "A fresh code is needed", ("max_age",)),
+    "invalid-code": (422, "The code is wrong", ("attempts_left", "clock_skew_seconds", "hint")),
+    "code-already-used": (422, "The code was used before", ("retry_after",)),
+    "code-expired": (422, "The code has expired", ()),
+    "too-many-attempts": (429, "Too many attempts", ("retry_after", "locked")),
+    "forbidden": (403, "Not allowed", ()),
+    "not-found": (404, "Not found", ()),
+    "gone": (410, "Gone", ()),
+    "required-by-policy": (409, "Required here", ("reason", "holders")),
+    "conflict": (409, "Not as things are", ()),
+    "unavailable": (503, "Not working just now", ("retry_after",)),
+    "internal-error": (500, "Something went wrong", ()),
+}
+_BY_STATUS = {
+    400: ("bad-request", "The request cannot be read."),
+    403: ("forbidden", "This is not allowed."),
+    404: ("not-found", "There is nothing here."),
+    405: ("method-not-allowed", "This address does not take requests of this kind."),
+    413: ("too-large", "The request is too large."),
+    415: ("unsupported-media-type", "Send JSON, with Content-Type: application/json."),
+}
+
+_log = get_logger(__name__)
+
+
+def problem(
+    slug: str, detail: str, members: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """The response for a slug; members that do not belong to it are left out."""
+    status, title, known = PROBLEMS[slug]
+    body: dict[str, Any] = {
+        "type": f"urn:countersign:problem:{slug}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "request_id": request_id_var.get(),
+    }
+    body.update((name, members[name]) for name in known if members and members.get(name) is not None)
+    sent = dict(headers or {})
+    if "retry_after" in body and status in (429, 503):
+        sent["Retry-After"] = str(body["retry_after"])
+    if slug == "unauthenticated":
+        sent["WWW-Authenticate"] = "Bearer"
+    elif slug == "step-up-required":
+        sent["WWW-Authenticate"] = (
+            'Bearer error="insufficient_user_authentication",'
+            f' error_description="A fresh code is needed", acr_values="aal2", max_age={body.get("max_age", 0)}'
+        )
+    return JSONResponse(body, status_code=status, headers=sent, media_type=MEDIA_TYPE)
+
+
+def from_service_error(error: ServiceError) -> JSONResponse:
+    if error.code is ErrorCode.UNAVAILABLE:
+        _log.warning("unavailable", away=error.members.get("away"))
+    return problem(error.code.value, error.detail, error.members)
+
+
+def invalid(field: str, message: str) -> ServiceError:
+    """The refusal of one field of the request."""
+    return ServiceError(
+        ErrorCode.INVALID_REQUEST,
+        "Something in the request is not right.",
+        errors=[{"field": field, "message": message}],
+    )
+
+
+def from_validation(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:
+    """Says which fields are wrong and how; never what was sent in them."""
+    if any(error["type"] == "json_invalid" for error in errors):
+        return problem("bad-request", "The body is not well-formed JSON.")
+    found = [{"field": _field(error["loc"]), "message": _message(error)} for error in errors[:20]]
+    return problem("invalid-request", "Something in the request is not right.", {"errors": found})
+
+
+def register(app: FastAPI) -> None:
+    """Makes every refusal of the app one of the above."""
+
+    async def on_service_error(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ServiceError)
+        return from_service_error(error)
+
+    async def on_validation_error(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        return from_validation(error.errors())
+
+    async def on_http_exception(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        slug, detail = _BY_STATUS.get(error.status_code, _BY_STATUS[400])
+        kept = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
+        return problem(slug, detail, headers=kept)
+
+    app.add_exception_handler(ServiceError, on_service_error)
+    app.add_exception_handler(RequestValidationError, on_validation_error)
+    app.add_exception_handler(HTTPException, on_http_exception)
+
+
+def internal_error() -> JSONResponse:
+    return problem("internal-error", "Something went wrong on our side. Please try again; if it stays, tell support.")
+
+
+def _field(location: Sequence[Any]) -> str:
+    parts = [str(part) for part in location if part not in ("body", "path", "query", "header")]
+    # The names of unknown fields come from the sender: cut, and nothing that a log or a terminal would act on.
+    return "".join(char for char in ".".join(parts)[:100] if char.isprintable())
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return "There is no such field."
+    if error["type"] == "missing":
+        return "This field is needed."
+    return str(error["msg"]).removeprefix("Value error, ")
