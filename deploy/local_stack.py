@@ -75,7 +75,7 @@ class LocalStack:
             time.sleep(0.2)
             for request in list(requests.iterdir()):
                 if request.name in self.supervisor.processes:
-                    self.supervisor.restart(request.name)
+                    start_patiently(functools.partial(self.supervisor.restart, request.name))
                     self._tell()
                 request.unlink()
             for name in self.supervisor.dead():
