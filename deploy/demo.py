@@ -1,0 +1,312 @@
+"""`make demo`: the story of two-factor sign-in, played in the terminal on a fresh stack that ends with it.
+
+A clinic is made, requires a second factor, and stops someone at work; who scans the QR code, goes on in the same
+session, signs in with codes of every kind, and is refused a code that was used. Every step shows what was sent and got.
+"""
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import json
+import secrets
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import httpx
+
+from deploy.demo_screen import Screen, cut
+from deploy.topology import ROOT
+
+_STEP_SECONDS = 30
+_CLINIC = "Harbour Clinic"
+_SLUG = "harbour"
+_NUMBER = "+12025550147"  # of the range kept for fiction
+
+
+class Unexpected(Exception):
+    """The stack answered otherwise than the story goes; the text says what."""
+
+
+class Person:
+    """Someone with a password, a phone, and a browser that shows what it sends."""
+
+    def __init__(self, screen: Screen, gateway: str, name: str, email: str) -> None:
+        self.screen, self.name, self.email = screen, name, email
+        self.password = "-".join(secrets.token_hex(2) for _ in range(4))
+        self.secret = ""
+        self.backup_codes: list[str] = []
+        self.token: str | None = None
+        self._last_step = 0
+        self._http = httpx.Client(base_url=gateway, trust_env=False, timeout=15)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        expect: int,
+        only: tuple[str, ...] = (),
+    ) -> Any:
+        """One request, shown, and its answer, shown (`only`: the members that the step is about)."""
+        headers = {"Authorization": f"Bearer {cut(self.token)}"} if self.token else {}
+        self.screen.sent(method, masked(path), body, headers)
+        began = time.monotonic()
+        if self.token:
+            headers = {"Authorization": f"Bearer {self.token}"}
+        answer = self._http.request(method, path, headers=headers, json=body)
+        self.screen.got(answer, time.monotonic() - began, only)
+        if answer.status_code != expect:
+            raise Unexpected(f"{method} {masked(path)} answered {answer.status_code}, and not {expect}.")
+        return answer.json() if answer.content else None
+
+    def activate(self, token: str) -> None:
+        self.send("POST", f"/v1/activations/{token}", {"password": self.password}, expect=204)
+
+    def sign_in(self, only: tuple[str, ...] = ("id", "state", "methods", "amr", "acr")) -> dict[str, Any]:
+        self.token = None
+        credentials = {"clinic": _SLUG, "email": self.email, "password": self.password}
+        session: dict[str, Any] = self.send("POST", "/v1/sessions", credentials, expect=201, only=("token", *only))
+        self.token = session["token"]
+        return session
+
+    def prove(self, method: str, code: str) -> dict[str, Any]:
+        session: dict[str, Any] = self.send(
+            "POST",
+            "/v1/session/second-factor",
+            {"method": method, "code": code},
+            expect=200,
+            only=("token", "id", "state", "amr", "acr", "backup_codes_remaining"),
+        )
+        self.token = session["token"]
+        return session
+
+    def sign_out(self) -> None:
+        self.send("DELETE", "/v1/session", expect=204)
+        self.token = None
+
+    def set_up_app(self, *, draw: bool) -> dict[str, Any]:
+        """Scans the QR code, types what the app then shows."""
+        told = ("enrolment_id", "secret", "otpauth_uri", "expires_at")
+        enrolment = self.send("POST", "/v1/me/two-factor/totp", expect=201, only=told)
+        self.secret = enrolment["secret"]
+        if draw:
+            self.screen.say("Any authenticator app reads this; it really is the key of this stack:")
+            self.screen.qr(enrolment["otpauth_uri"])
+        answer: dict[str, Any] = self.send(
+            "POST",
+            f"/v1/me/two-factor/totp/{enrolment['enrolment_id']}/confirm",
+            {"code": self.next_code()},
+            expect=200,
+            only=("two_factor", "session") if draw else ("two_factor",),
+        )
+        self.token = answer["session"]["token"]
+        self.backup_codes = answer["backup_codes"]
+        return answer
+
+    def next_code(self) -> str:
+        """What the app shows now; waits for the next code where this one was used, for each is accepted once."""
+        now = time.time()
+        if int(now) // _STEP_SECONDS <= self._last_step:
+            left = (self._last_step + 1) * _STEP_SECONDS - now + 0.1
+            self.screen.wait(left, "Each code is accepted once; the app shows the next one in")
+        self._last_step = int(time.time()) // _STEP_SECONDS
+        return self.code()
+
+    def code(self) -> str:
+        """The code of the step used last (RFC 6238)."""
+        key = base64.b32decode(self.secret)
+        digest = hmac.digest(key, struct.pack(">Q", self._last_step), hashlib.sha1)
+        start = digest[-1] & 15
+        return f"{(struct.unpack('>I', digest[start : start + 4])[0] & 0x7FFFFFFF) % 1_000_000:06}"
+
+
+def play(screen: Screen, stack: Mapping[str, Any], state: Path) -> None:
+    """The story, from a clinic to a text message."""
+    gateway = stack["gateway"]
+    ada = Person(screen, gateway, "Ada", f"ada@{_SLUG}.example")
+    paul = Person(screen, gateway, "Paul", f"paul@{_SLUG}.example")
+
+    screen.step("An operator makes a clinic", "One command; its administrator gets a link to choose a password with.")
+    made = create_clinic(screen, state, ada)
+    ada.activate(made["activation_token"])
+    ada.sign_in()
+
+    screen.step("The administrator invites Paul, a practitioner, who signs in with a password and works")
+    user = {"email": paul.email, "name": "Paul Practitioner", "role": "practitioner"}
+    invited = ada.send("POST", "/v1/users", user, expect=201)
+    paul.activate(invited["activation"]["token"])
+    before = paul.sign_in()
+    paul.send("GET", "/v1/me/sessions", expect=200, only=("sessions",))
+
+    screen.step(
+        "The administrator requires a second factor of everyone",
+        "Who has none cannot demand it of others: the administrator sets one up first, then turns the rule on.",
+    )
+    ada.set_up_app(draw=False)
+    rule = {"require_two_factor": True, "phone_required": False}
+    ada.send("PATCH", "/v1/clinic/security", rule, expect=200, only=("require_two_factor", "methods", "version"))
+    turned_on = time.monotonic()
+
+    screen.step("Paul's next request, in the middle of work, is stopped")
+    paul.send("GET", "/v1/me/sessions", expect=403)
+    screen.say(
+        f"{time.monotonic() - turned_on:.1f} s after the rule was turned on. All that is open is the way forward."
+    )
+
+    screen.step("Paul scans the QR code and types the six digits: the same session goes on")
+    session = paul.set_up_app(draw=True)["session"]
+    screen.say(f"The session is still {session['id']}; it was {before['id']}. Nothing in it was lost.")
+
+    screen.step("Ten backup codes, shown once, to print")
+    screen.codes(paul.backup_codes)
+
+    screen.step("A second way: text messages to Paul's mobile", "Celery's worker sends; Twilio's stand-in takes it.")
+    enrolment = paul.send("POST", "/v1/me/two-factor/sms", {"phone": _NUMBER}, expect=202)
+    texted_at = time.monotonic()
+    confirm = f"/v1/me/two-factor/sms/{enrolment['enrolment_id']}/confirm"
+    code = text_message(screen, stack["twilio"], 1)
+    paul.token = paul.send("POST", confirm, {"code": code}, expect=200, only=("two_factor",))["session"]["token"]
+    paul.sign_out()
+
+    screen.step("Paul signs in with the password and a code from the app")
+    paul.sign_in()
+    paul.prove("totp", paul.next_code())
+    paul.sign_out()
+
+    screen.step(
+        "The same code again, a moment later, opens nothing", "Whoever looked over Paul's shoulder is too late."
+    )
+    paul.sign_in()
+    used = {"method": "totp", "code": paul.code()}
+    paul.send("POST", "/v1/session/second-factor", used, expect=422)
+
+    screen.step("The phone is lost: a backup code gets Paul in, once")
+    paul.prove("backup_code", paul.backup_codes[0])
+    paul.sign_out()
+
+    screen.step("Or a text message: through otp, notifier, the queue and Celery's worker")
+    paul.sign_in()
+    resend = 30 - (time.monotonic() - texted_at) + 0.5
+    if resend > 0:
+        screen.wait(resend, "One text in 30 seconds to one person; the next may go in")
+    paul.send("POST", "/v1/session/second-factor/sms", expect=202)
+    code = text_message(screen, stack["twilio"], 2)
+    paul.send("GET", "/v1/session/second-factor/sms", expect=200)
+    paul.prove("sms", code)
+    paul.send("GET", "/v1/me/two-factor", expect=200, only=("enabled", "required", "factors", "backup_codes"))
+
+
+def create_clinic(screen: Screen, state: Path, ada: Person) -> dict[str, str]:
+    arguments = ["create-clinic", "--slug", _SLUG, "--name", _CLINIC, "--timezone", "America/New_York"]
+    arguments += ["--country", "US", "--admin-email", ada.email, "--admin-name", "Ada Admin"]
+    shown = " ".join(f'"{word}"' if " " in word else word for word in arguments)
+    run = [sys.executable, "-m", "deploy.local", "exec", "--state", str(state), "identity", *arguments]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode:
+        raise Unexpected(f"The clinic could not be made: {(done.stderr or done.stdout).strip()[-600:]}")
+    made: dict[str, str] = json.loads(done.stdout.strip().splitlines()[-1])
+    told = {name: cut(value) if name.startswith("activation") else value for name, value in made.items()}
+    screen.command(f"python -m services.identity {shown}", json.dumps(told))
+    return made
+
+
+def text_message(screen: Screen, twilio: str, count: int, seconds: float = 15.0) -> str:
+    """The code in the newest message of the stand-in's inbox, once there are `count`."""
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        messages = httpx.get(f"{twilio}/inbox", params={"to": _NUMBER}, trust_env=False).json()
+        if len(messages) >= count:
+            body = messages[0]["body"]
+            screen.say(f"Paul's phone, {time.monotonic() - began:.1f} s later: “{body}”")
+            words = [str(word).strip(".,:") for word in body.split()]
+            return next(word for word in words if word.isdigit())
+        time.sleep(0.05)
+    raise Unexpected(f"No text message came within {seconds:.0f} s.")
+
+
+def masked(path: str) -> str:
+    """The path without the token of an activation's link."""
+    start, mark, token = path.partition("/activations/")
+    return f"{start}{mark}{cut(token)}" if mark else path
+
+
+@contextlib.contextmanager
+def fresh_stack(screen: Screen) -> Iterator[tuple[dict[str, Any], Path]]:
+    """A stack in a folder of its own, both gone afterwards; its progress is shown."""
+    folder = Path(tempfile.mkdtemp(prefix="countersign-demo-"))
+    state = folder / "state"
+    output = folder / "output"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    dying_with_parent = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+    command = [*dying_with_parent, "env", f"PORT={port}", sys.executable, "-m", "deploy.local", "up"]
+    with output.open("wb") as log:
+        runner = subprocess.Popen(
+            [*command, "--state", str(state)],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the demo, which then stops the stack
+        )
+    try:
+        shown = 0
+        while not (state / "stack.json").exists():
+            lines = output.read_text().splitlines()
+            for line in lines[shown : len(lines) - 1]:
+                screen.console.print(line, style="dim", markup=False)
+            shown = max(shown, len(lines) - 1)
+            if runner.poll() is not None:
+                raise Unexpected("The stack did not start:\n" + output.read_text())
+            time.sleep(0.05)
+        yield json.loads((state / "stack.json").read_text()), state
+    finally:
+        runner.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            runner.wait(40)
+        runner.kill()
+        runner.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> int:
+    """Plays the story; 0 where every answer was the expected one."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    screen, began = Screen(), time.monotonic()
+    try:
+        screen.title("A stack of its own: PostgreSQL, Redis, four services, a Celery worker, a stand-in for Twilio")
+        with fresh_stack(screen) as (stack, state):
+            play(screen, stack, state)
+            screen.title("That is the story")
+            screen.say("Stopping the stack …")
+    except Unexpected as error:
+        screen.console.print(f"\n{error}", style="bold red", markup=False)
+        return 1
+    except KeyboardInterrupt:
+        screen.console.print("\nStopped.")
+        return 130
+    screen.say(
+        f"Every process has ended and nothing is left; {time.monotonic() - began:.0f} s in all. To try it: make up"
+    )
+    return 0
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""One stack for the whole run, and clinics on it. A test that changes its clinic's rules takes `clinic`, which is its
+own; one that only needs people makes them in `shared`, a clinic without any rule.
+
+Invariant: tests share no person, so that none spends another's codes, guesses or sessions.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.clinics import Clinic, ClinicMaker
+from tests.end_to_end.stack import ComposeStack, LocalStack, Stack, local_stack
+
+COMPOSE = os.environ.get("STACK") == "compose"
+_HERE = Path(__file__).parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "local_only(reason): not part of the run on Compose, for the reason given")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On Compose, leaves out what only the local stack can show; deselected, because a skip would hide it."""
+    if not COMPOSE:
+        return
+    left_out = [item for item in items if _HERE in item.path.parents and item.get_closest_marker("local_only")]
+    reasons = {marker.args[0] for item in left_out if (marker := item.get_closest_marker("local_only"))}
+    config.stash[_LEFT_OUT] = sorted(reasons)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+_LEFT_OUT = pytest.StashKey[list[str]]()
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    return [f"local stack only: {reason}" for reason in config.stash.get(_LEFT_OUT, [])]
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack under test. The local one trusts this machine as a proxy, so that tests can come from many addresses,
+    answers one foreign origin, and lives under a path, so that every test is one of `PUBLIC_URL` with a path too."""
+    if COMPOSE:
+        compose = ComposeStack()
+        compose.ready(60)
+        yield compose
+    elif named := os.environ.get("COUNTERSIGN_STACK"):
+        yield LocalStack(Path(named).resolve(), os.environ)
+    else:
+        with local_stack(tmp_path_factory.mktemp("stack") / "state", **local_settings()) as local:
+            yield local
+
+
+def local_settings() -> dict[str, str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    return {
+        "PORT": port,
+        "PUBLIC_URL": f"http://127.0.0.1:{port}/auth",
+        "ALLOWED_ORIGINS": "https://app.harbour.example",
+        "TRUSTED_PROXIES": "127.0.0.1",
+    }
+
+
+@pytest.fixture(scope="session")
+def local(stack: Stack) -> LocalStack:
+    """The local stack, for tests that reach for its processes and files (marked `local_only`)."""
+    assert isinstance(stack, LocalStack)
+    return stack
+
+
+@pytest.fixture(scope="session")
+def clinics(stack: Stack) -> Iterator[ClinicMaker]:
+    maker = ClinicMaker(stack)
+    yield maker
+    maker.close()
+
+
+@pytest.fixture
+def clinic(clinics: ClinicMaker) -> Clinic:
+    """A clinic of this test's own."""
+    return clinics.take()
+
+
+@pytest.fixture(scope="session")
+def shared(clinics: ClinicMaker) -> Clinic:
+    """A clinic without any rule, which nobody changes; each test makes its own people in it."""
+    return clinics.take()
