@@ -1,0 +1,173 @@
+"""The notifier's commands: `serve` (the gRPC front), `relay`, `worker` and `migrate`. Everything is wired here.
+
+The three processes share one distribution but not their imports: what a command alone needs, it imports itself, which
+spares the relay and the worker the memory of a gRPC server, and the front that of Celery.
+"""
+
+import asyncio
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import typer
+
+from services.common import logs, metrics, tracing
+from services.common.clock import SystemClock
+from services.common.migrate import migrate as apply_migrations
+from services.common.postgres import Database
+from services.common.sealing import Keyring, SealingError
+from services.common.settings import load_settings
+from services.notifier.settings import (
+    FrontSettings,
+    NotifierMigrationSettings,
+    RelaySettings,
+    Settings,
+    WorkerSettings,
+)
+from services.notifier.store import DeliveryStore
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Deliveries: text messages, sent at most once.")
+
+
+@app.command()
+def serve() -> None:
+    """Serves the notifier contract until SIGTERM."""
+    import uvloop
+
+    settings = FrontSettings.load()
+    _begin(settings, "notifier")
+    uvloop.run(_serve(settings))
+
+
+@app.command()
+def relay() -> None:
+    """Carries due deliveries to the queue, and ends those that are too late, until SIGTERM."""
+    import uvloop
+
+    settings = RelaySettings.load()
+    _begin(settings, "notifier-relay")
+    uvloop.run(_relay(settings))
+
+
+@app.command()
+def worker() -> None:
+    """Sends what the queue brings, until SIGTERM; then finishes what is in hand."""
+    from services.notifier import providers, queue
+    from services.notifier import worker as worker_process
+    from services.notifier.dispatch import Dispatch
+
+    settings = WorkerSettings.load()
+    _begin(settings, "notifier-worker")
+    loop = worker_process.EventLoopThread()
+    loop.start()
+    database = _database(settings)
+    loop.run(database.open())
+    threads = ThreadPoolExecutor(worker_process.THREADS, thread_name_prefix="provider")
+    dispatch = Dispatch(
+        DeliveryStore(database),
+        _keyring(settings.keyring_file),
+        providers.from_settings(settings).current,
+        threads,
+        SystemClock(),
+        settings.product_name,
+        settings.status_callback,
+    )
+    celery = queue.make_app(settings.broker_url, settings.broker_password.get_secret_value())
+    worker_process.add_task(celery, dispatch.send, loop)
+    try:
+        code = worker_process.run(celery, settings.heartbeat_file)
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+        loop.run(database.close())
+        loop.stop()
+    sys.exit(code)
+
+
+@app.command()
+def migrate() -> None:
+    """Brings the database up to date, as its owner."""
+    settings = load_settings(NotifierMigrationSettings, strict=False)
+    applied = apply_migrations(
+        settings.owner_database_url,
+        settings.owner_database_password.get_secret_value(),
+        Path(__file__).with_name("migrations"),
+    )
+    print(f"notifier: {', '.join(applied) or 'nothing to do'}")
+
+
+async def _serve(settings: FrontSettings) -> None:
+    from countersign.notifier.v1 import notifier_pb2
+    from countersign.notifier.v1.notifier_pb2_grpc import add_NotifierServicer_to_server
+
+    from services.common.rpc_server import RpcServer
+    from services.notifier import providers
+    from services.notifier.callbacks import Callbacks
+    from services.notifier.delivery import Deliveries
+    from services.notifier.servicer import ALLOWED, NotifierServicer
+
+    database = _database(settings)
+    await database.open()
+    store, clock = DeliveryStore(database), SystemClock()
+    found = providers.from_settings(settings)
+    deliveries = Deliveries(store, _keyring(settings.keyring_file), found.is_there, clock)
+    callbacks = Callbacks(store, found.configured, settings.status_callback, clock)
+    server = RpcServer(settings.listen, settings.tls_dir, ALLOWED)
+    server.register(
+        add_NotifierServicer_to_server,
+        NotifierServicer(deliveries, callbacks),
+        notifier_pb2.DESCRIPTOR.services_by_name["Notifier"],
+    )
+    server.follow(store.ping)
+    await server.start()
+    try:
+        await server.run_until_stopped()
+    finally:
+        await database.close()
+
+
+async def _relay(settings: RelaySettings) -> None:
+    from services.notifier import queue
+    from services.notifier.relay import Relay
+    from services.notifier.store import QueuedSignal
+
+    database = _database(settings)
+    await database.open()
+    publisher = queue.Publisher(queue.make_app(settings.broker_url, settings.broker_password.get_secret_value()))
+    relay_ = Relay(
+        DeliveryStore(database),
+        QueuedSignal(settings.database_url, settings.database_password.get_secret_value()),
+        publisher.publish,
+        publisher.backlog,
+        SystemClock(),
+        settings.heartbeat_file,
+    )
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    try:
+        await relay_.run(stopped)
+    finally:
+        publisher.close()
+        await database.close()
+
+
+def _begin(settings: Settings, name: str) -> None:
+    logs.configure(name, settings.log_level)
+    tracing.configure(name, settings.otlp_endpoint)
+    metrics.serve(settings.metrics_listen)
+
+
+def _database(settings: Settings) -> Database:
+    return Database(settings.database_url, settings.database_password.get_secret_value(), settings.database_pool_size)
+
+
+def _keyring(path: Path) -> Keyring:
+    try:
+        return Keyring.load(path)
+    except SealingError as error:
+        raise SystemExit(f"NOTIFIER_KEYRING_FILE: {error}") from error
+
+
+if __name__ == "__main__":
+    app()

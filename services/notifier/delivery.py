@@ -1,0 +1,91 @@
+"""Takes orders for messages and says how they fare. An order is on record, its number and code sealed, before it is
+answered; the same request key is the same delivery however often it comes."""
+
+import json
+import re
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from services.common.clock import Clock
+from services.common.errors import ErrorCode, ServiceError, unavailable
+from services.common.logs import get_logger, mask_phone
+from services.common.sealing import Keyring
+from services.notifier import sms, texts
+from services.notifier.model import Delivery, DeliveryId, Order, State, is_delivery_id
+from services.notifier.store import DeliveryStore
+
+_CODE = re.compile(r"[0-9]{6}")
+_LONGEST_LIFE = timedelta(hours=10)  # what a provider may be asked to hold a message for (ValidityPeriod, 36,000 s)
+_LONGEST_KEY = 200
+
+IsThere = Callable[[], Awaitable[bool]]
+"""Whether a provider is there that could send text messages."""
+
+_log = get_logger(__name__)
+
+
+class Deliveries:
+    """The front's operations. Nothing here waits for a provider or a queue."""
+
+    def __init__(self, store: DeliveryStore, keyring: Keyring, provider_is_there: IsThere, clock: Clock) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._provider_is_there = provider_is_there
+        self._clock = clock
+
+    async def submit(self, order: Order) -> Delivery:
+        """Puts the order on record, to be sent within moments."""
+        now = self._clock.now()
+        problem = _what_is_wrong(order)
+        if problem or order.not_after - now > _LONGEST_LIFE:
+            raise ServiceError(ErrorCode.INVALID_REQUEST, problem or "not_after is too far away")
+        if not await self._provider_is_there():
+            earlier = await self._store.find_by_key(order.request_key)
+            if earlier is None:
+                raise unavailable("sms_provider", retry_after=30)
+            return earlier
+        delivery_id = DeliveryId(f"dlv_{uuid.uuid4().hex}")
+        sealed = self._keyring.seal(
+            json.dumps({"to": order.to, "code": order.code}).encode(), sealing_context(delivery_id)
+        )
+        delivery = await self._store.insert(delivery_id, order, mask_phone(order.to), sealed, now)
+        if delivery.id == delivery_id:
+            _log.info("delivery_queued", delivery_id=delivery_id, kind=order.kind, number=delivery.to_hint)
+        return delivery
+
+    async def get(self, delivery_id: str) -> Delivery:
+        """The delivery as recorded."""
+        found = await self._store.find(DeliveryId(delivery_id)) if is_delivery_id(delivery_id) else None
+        if found is None:
+            raise ServiceError(ErrorCode.NOT_FOUND, "There is no such delivery.")
+        return found
+
+    async def can_send_sms(self) -> bool:
+        return await self._provider_is_there()
+
+    def state_now(self, delivery: Delivery) -> State:
+        """What to say of a delivery: one that waits past its end has expired, also where nobody has marked it yet."""
+        if delivery.state is State.QUEUED and delivery.not_after <= self._clock.now():
+            return State.EXPIRED
+        return delivery.state
+
+    def detail_now(self, delivery: Delivery) -> str:
+        return texts.detail(self.state_now(delivery), delivery.reason)
+
+
+def sealing_context(delivery_id: DeliveryId) -> str:
+    """Table, column, row and version: what is sealed opens for this delivery alone."""
+    return f"delivery|sealed|{delivery_id}|1"
+
+
+def _what_is_wrong(order: Order) -> str | None:
+    if not 0 < len(order.request_key) <= _LONGEST_KEY:
+        return "request_key must be given"
+    if not _CODE.fullmatch(order.code):
+        return "code must be six digits"
+    if not order.clinic_id or not order.user_id:
+        return "clinic_id and user_id must be given"
+    if not sms.is_textable(order.to):
+        return "Text messages cannot be sent to this number."
+    return None

@@ -1,0 +1,160 @@
+"""Sends a delivery, at most once. It is claimed, and the claim committed, before the provider hears of it; from then on
+it goes back to the queue only where it is certain that nothing was sent. Whatever is not certain is `unknown`, and
+nobody sends it again by itself."""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from datetime import timedelta
+
+from prometheus_client import Counter, Histogram
+
+from services.common.clock import Clock
+from services.common.errors import ErrorCode, ServiceError
+from services.common.logs import get_logger, request_id_var
+from services.common.sealing import Keyring, SealingError
+from services.notifier import texts
+from services.notifier.delivery import sealing_context
+from services.notifier.model import Claim, Delivery, DeliveryId, Outcome, Provider, State, Text, Verdict
+from services.notifier.store import DeliveryStore
+
+LEAST_LIFE = timedelta(seconds=10)
+"""Not begun with less than this left: the call itself may take that long, and nothing may leave after the end."""
+
+LONGEST_SENDING = timedelta(seconds=60)
+"""Who has been sending for longer has died: no call takes that long."""
+
+_FIRST_WAIT_SECONDS = 1.0
+_LONGEST_WAIT_SECONDS = 30.0
+_LOCKED_OUT_WAIT_SECONDS = 30.0
+_LONGEST_VALIDITY_SECONDS = 36_000
+_RECORDING_WAITS_SECONDS = (0.1, 0.3, 1, 2, 4, 8, 8, 8, 8)  # together within LONGEST_SENDING
+
+CHANGES = Counter("notifier_delivery_changes_total", "Deliveries that reached a state.", ["state", "reason"])
+PROVIDER_SECONDS = Histogram(
+    "notifier_provider_seconds",
+    "Time the SMS provider took to answer, by verdict.",
+    ["verdict"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
+)
+LOCKED_OUT = Counter("notifier_provider_locked_out_total", "Calls that the provider refused for our credentials.")
+
+FindProvider = Callable[[], Awaitable[Provider | None]]
+
+_log = get_logger(__name__)
+
+
+class Dispatch:
+    """The worker's one operation, `send`. The provider's call blocks, so it runs in `threads`."""
+
+    def __init__(
+        self,
+        store: DeliveryStore,
+        keyring: Keyring,
+        find_provider: FindProvider,
+        threads: Executor,
+        clock: Clock,
+        product_name: str,
+        status_callback: str | None,
+    ) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._find_provider = find_provider
+        self._threads = threads
+        self._clock = clock
+        self._product_name = product_name
+        self._status_callback = status_callback
+
+    async def send(self, delivery_id: DeliveryId) -> None:
+        """Sends the delivery if it is due and nobody else has it; else does nothing."""
+        now = self._clock.now()
+        claim = await self._store.claim(delivery_id, now, now + LEAST_LIFE)
+        if claim is None:
+            _log.info("delivery_not_claimed", delivery_id=delivery_id)
+            return
+        request_id_var.set(claim.delivery.request_id)
+        CHANGES.labels(State.SENDING, "").inc()
+        _log.info("delivery_claimed", delivery_id=delivery_id, attempt=claim.delivery.attempt)
+        provider = await self._find_provider()
+        outcome = await self._call(provider, claim) if provider else Outcome(Verdict.NOT_SENT, "no_provider")
+        await self._keep_trying(lambda: self._record(claim.delivery, outcome, provider))
+
+    async def _call(self, provider: Provider, claim: Claim) -> Outcome:
+        delivery = claim.delivery
+        try:
+            content = json.loads(self._keyring.open(claim.sealed, sealing_context(delivery.id)))
+        except SealingError as error:
+            _log.error("delivery_not_opened", delivery_id=delivery.id, error=str(error))
+            return Outcome(Verdict.NOT_SENT, "not_opened")
+        seconds_left = int((delivery.not_after - self._clock.now()).total_seconds())
+        if seconds_left < LEAST_LIFE.total_seconds():  # the process stood still since the claim
+            return Outcome(Verdict.NOT_SENT, "too_late")
+        text = Text(
+            to=content["to"],
+            body=texts.render(delivery.kind, delivery.locale, content["code"], self._product_name),
+            valid_seconds=min(seconds_left, _LONGEST_VALIDITY_SECONDS),
+            status_callback=f"{self._status_callback}?delivery={delivery.id}" if self._status_callback else None,
+        )
+        started = time.perf_counter()
+        outcome = await asyncio.get_running_loop().run_in_executor(self._threads, provider.send, text)
+        PROVIDER_SECONDS.labels(outcome.verdict).observe(time.perf_counter() - started)
+        return outcome
+
+    async def _record(self, claimed: Delivery, outcome: Outcome, provider: Provider | None) -> None:
+        now = self._clock.now()
+        name = provider.name if provider else ""
+        match outcome.verdict:
+            case Verdict.ACCEPTED:
+                state, reason = State.SENT, None
+            case Verdict.REFUSED:
+                state, reason = State.FAILED, texts.reason_for(outcome.code)
+            case Verdict.UNKNOWN:
+                state, reason = State.UNKNOWN, outcome.reason
+            case Verdict.NOT_SENT | Verdict.BUSY | Verdict.LOCKED_OUT:
+                state, reason = State.QUEUED, outcome.reason or str(outcome.verdict)
+        if state is State.QUEUED:
+            next_at = now + timedelta(seconds=_wait_seconds(outcome, claimed.attempt))
+            moved = await self._store.put_back(claimed, reason or "", next_at, now)
+        else:
+            moved = await self._store.end_attempt(claimed, state, outcome, name, reason, now)
+        if outcome.verdict is Verdict.LOCKED_OUT:
+            LOCKED_OUT.inc()
+            _log.error("provider_locked_us_out", provider=name, delivery_id=claimed.id)
+        if moved:
+            CHANGES.labels(state, reason or "").inc()
+        _log.info(
+            "delivery_attempted",
+            delivery_id=claimed.id,
+            attempt=claimed.attempt,
+            verdict=outcome.verdict,
+            reason=reason,
+            provider=name,
+            provider_sid=outcome.sid,
+            error_code=outcome.code,
+            state=state if moved else None,
+        )
+
+    @staticmethod
+    async def _keep_trying(record: Callable[[], Awaitable[None]]) -> None:
+        """What the provider has answered must not be lost to a database that is away for a moment. If it stays away,
+        the delivery counts as lost in sending, which is `unknown`: never sent again."""
+        for seconds in _RECORDING_WAITS_SECONDS:
+            try:
+                return await record()
+            except ServiceError as error:
+                if error.code is not ErrorCode.UNAVAILABLE:
+                    raise
+                await asyncio.sleep(seconds)
+        return await record()
+
+
+def _wait_seconds(outcome: Outcome, attempt: int) -> float:
+    """Doubling from a second, never less than the provider asks for, and spread, so that not all come at once."""
+    if outcome.verdict is Verdict.LOCKED_OUT:
+        seconds = _LOCKED_OUT_WAIT_SECONDS
+    else:
+        seconds = min(_FIRST_WAIT_SECONDS * 2 ** min(attempt - 1, 10), _LONGEST_WAIT_SECONDS)
+    return max(seconds, outcome.retry_after or 0) + random.uniform(0, seconds / 4)  # noqa: S311

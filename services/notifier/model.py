@@ -1,0 +1,134 @@
+"""The notifier's words: a delivery and its states, and what a provider's answer can mean."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType, Protocol
+
+DeliveryId = NewType("DeliveryId", str)
+
+
+class State(StrEnum):
+    """How a delivery fares; the values are those of the API. It only ever moves forward, but for `sending` → `queued`
+    where it is certain that nothing was sent."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+
+
+class Kind(StrEnum):
+    """What a message is for."""
+
+    SIGN_IN_CODE = "sign_in_code"
+    ENROLMENT_CODE = "enrolment_code"
+    PHONE_PROOF_CODE = "phone_proof_code"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A message to send, as the caller asked for it."""
+
+    request_key: str
+    kind: Kind
+    to: str
+    code: str
+    not_after: datetime
+    clinic_id: str
+    user_id: str
+    locale: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A delivery's row, without what is sealed."""
+
+    id: DeliveryId
+    kind: Kind
+    locale: str
+    clinic_id: str
+    user_id: str
+    to_hint: str
+    state: State
+    reason: str | None
+    provider_sid: str | None
+    attempt: int
+    request_id: str
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A delivery that this worker, and no other, may send now."""
+
+    delivery: Delivery
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What a provider is asked to send. Never shown in a representation: it holds a number and a code."""
+
+    to: str
+    body: str
+    valid_seconds: int
+    status_callback: str | None
+
+    def __repr__(self) -> str:
+        return "Text(…)"
+
+
+class Verdict(StrEnum):
+    """What is certain after a call to the provider."""
+
+    ACCEPTED = "accepted"  # 2xx: it will send it
+    NOT_SENT = "not_sent"  # it never heard of it: try again
+    BUSY = "busy"  # 429: try again later
+    LOCKED_OUT = "locked_out"  # 401: our credentials are wrong; try again, and alert
+    REFUSED = "refused"  # it will not send this
+    UNKNOWN = "unknown"  # it may or may not send it: never again by itself
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A verdict with the provider's own words for it: message id, error code, seconds to wait."""
+
+    verdict: Verdict
+    reason: str = ""
+    sid: str | None = None
+    code: int | None = None
+    retry_after: float | None = None
+
+
+class Provider(Protocol):
+    """Sends text messages. `send` blocks, gives up in time, and never raises for what the provider did."""
+
+    name: str
+
+    def send(self, text: Text) -> Outcome: ...
+
+    def signed(self, url: str, form: dict[str, str], signature: str) -> bool:
+        """Whether this callback came from the provider."""
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """What a provider's status callback tells of a delivery."""
+
+    delivery_id: DeliveryId
+    sid: str
+    status: str
+    code: int | None
+
+
+def is_delivery_id(candidate: object) -> bool:
+    return (
+        isinstance(candidate, str)
+        and len(candidate) == 36
+        and candidate.startswith("dlv_")
+        and all(digit in "0123456789abcdef" for digit in candidate[4:])
+    )

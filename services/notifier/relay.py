@@ -1,0 +1,135 @@
+"""Carries ids from the delivery table to the queue, at once and again where they got lost, and ends what can no longer
+be sent. It keeps no state of its own: killed at any point, another goes on from the rows."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from prometheus_client import Counter, Gauge
+
+from services.common.clock import Clock
+from services.common.errors import ServiceError
+from services.common.logs import get_logger
+from services.notifier.dispatch import CHANGES, LEAST_LIFE, LONGEST_SENDING
+from services.notifier.model import DeliveryId, State
+from services.notifier.store import DeliveryStore, QueuedSignal
+
+_POLL_SECONDS = 0.5
+_SWEEP_SECONDS = 2.0
+_RETRY_SECONDS = 0.5
+_BATCH = 100
+_STALE_AFTER = timedelta(seconds=10)
+"""Published and not claimed for so long: the broker lost it, or the worker did."""
+_BUSY_BACKLOG = 50
+"""With more than this in the queue the workers are behind, and nothing is lost; publishing again would only add."""
+
+PUBLISHED = Counter("notifier_relay_published_total", "Delivery ids put in the queue.")
+QUEUE_AGE = Gauge("notifier_queue_age_seconds", "How long the oldest due delivery has been waiting to be sent.")
+BACKLOG = Gauge("notifier_queue_backlog", "Delivery ids waiting in the broker's queue.")
+
+_log = get_logger(__name__)
+
+
+class Relay:
+    """`run` until the stop event is set; the three steps it is made of can be taken singly."""
+
+    def __init__(
+        self,
+        store: DeliveryStore,
+        signal: QueuedSignal,
+        publish: Callable[[Sequence[DeliveryId]], None],
+        backlog: Callable[[], int],
+        clock: Clock,
+        heartbeat_file: Path | None = None,
+    ) -> None:
+        self._store = store
+        self._signal = signal
+        self._publish = publish
+        self._backlog = backlog
+        self._clock = clock
+        self._heartbeat_file = heartbeat_file
+        self._woken = asyncio.Event()
+        self._looked_for_stale_at = 0.0
+
+    async def run(self, stopped: asyncio.Event) -> None:
+        """Three loops, so that a broker that hangs keeps no delivery from expiring in time."""
+        loops = [
+            asyncio.create_task(self._every(_POLL_SECONDS, self._publish_while_due)),
+            asyncio.create_task(self._every(_SWEEP_SECONDS, self.sweep)),
+            asyncio.create_task(self._listen()),
+        ]
+        await stopped.wait()
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+
+    async def publish_due(self, *, stale_too: bool = False) -> int:
+        """Publishes one batch and answers how many it took. What the broker did not take is due again."""
+        now = self._clock.now()
+        due = await self._store.take_due(now, now - _STALE_AFTER, _BATCH, stale_too=stale_too)
+        if not due:
+            return 0
+        try:
+            await asyncio.to_thread(self._publish, due)
+        except Exception:
+            await self._store.forget_publishing(due)
+            raise
+        PUBLISHED.inc(len(due))
+        _log.debug("published", count=len(due))
+        return len(due)
+
+    async def sweep(self) -> None:
+        """Ends what is too late and what was lost in sending; measures the queue."""
+        now = self._clock.now()
+        if lost := await self._store.give_up_lost(now, now - LONGEST_SENDING):
+            CHANGES.labels(State.UNKNOWN, "worker_lost").inc(lost)
+            _log.warning("deliveries_lost_in_sending", count=lost)
+        if expired := await self._store.expire(now, now + LEAST_LIFE):
+            CHANGES.labels(State.EXPIRED, "too_late").inc(expired)
+            _log.warning("deliveries_expired", count=expired)
+        since = await self._store.oldest_due(now)
+        QUEUE_AGE.set((now - since).total_seconds() if since else 0)
+        if self._heartbeat_file:
+            self._heartbeat_file.touch()
+
+    async def _publish_while_due(self) -> None:
+        while await self.publish_due() == _BATCH:
+            pass
+        if time.monotonic() - self._looked_for_stale_at >= _SWEEP_SECONDS:
+            self._looked_for_stale_at = time.monotonic()
+            backlog = await asyncio.to_thread(self._backlog)
+            BACKLOG.set(backlog)
+            if backlog <= _BUSY_BACKLOG:
+                await self.publish_due(stale_too=True)
+
+    async def _every(self, seconds: float, step: Callable[[], Awaitable[object]]) -> None:
+        wakes = step == self._publish_while_due
+        while True:
+            try:
+                await step()
+            except Exception as error:
+                _log.warning("relay_step_failed", step=step.__name__, error=_name(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+            if wakes:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), seconds)
+                self._woken.clear()
+            else:
+                await asyncio.sleep(seconds)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with self._signal.listen() as signals:
+                    async for _ in signals:
+                        self._woken.set()
+            except OSError as error:
+                _log.warning("signal_lost", error=_name(error))
+            await asyncio.sleep(_RETRY_SECONDS)
+
+
+def _name(error: Exception) -> str:
+    return str(error.members.get("away")) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,68 @@
+"""The notifier's gRPC edge: contract in, operation, contract out."""
+
+from datetime import UTC
+from typing import Any
+
+from countersign.notifier.v1 import notifier_pb2 as pb
+from countersign.notifier.v1.notifier_pb2_grpc import NotifierServicer as GeneratedServicer
+
+from services.common.errors import ErrorCode, ServiceError
+from services.common.rpc_server import Allowed
+from services.notifier.callbacks import Callbacks
+from services.notifier.delivery import Deliveries
+from services.notifier.model import Delivery, Kind, Order
+
+_SERVICE = "/countersign.notifier.v1.Notifier"
+ALLOWED: Allowed = {
+    f"{_SERVICE}/Submit": frozenset({"otp"}),
+    f"{_SERVICE}/GetDelivery": frozenset({"otp"}),
+    f"{_SERVICE}/GetCapabilities": frozenset({"identity", "otp"}),
+    f"{_SERVICE}/ReceiveTwilioStatus": frozenset({"identity"}),
+}
+
+_KINDS = {
+    pb.MESSAGE_KIND_SIGN_IN_CODE: Kind.SIGN_IN_CODE,
+    pb.MESSAGE_KIND_ENROLMENT_CODE: Kind.ENROLMENT_CODE,
+    pb.MESSAGE_KIND_PHONE_PROOF_CODE: Kind.PHONE_PROOF_CODE,
+}
+
+
+class NotifierServicer(GeneratedServicer):
+    def __init__(self, deliveries: Deliveries, callbacks: Callbacks) -> None:
+        self._deliveries = deliveries
+        self._callbacks = callbacks
+
+    async def Submit(self, request: pb.SubmitRequest, context: Any) -> pb.Delivery:  # noqa: N802
+        kind = _KINDS.get(request.kind)
+        if kind is None or not request.HasField("not_after"):
+            raise ServiceError(ErrorCode.INVALID_REQUEST, "kind and not_after must be given")
+        order = Order(
+            request_key=request.request_key,
+            kind=kind,
+            to=request.to,
+            code=request.code,
+            not_after=request.not_after.ToDatetime(UTC),
+            clinic_id=request.clinic_id,
+            user_id=request.user_id,
+            locale=request.locale,
+        )
+        return self._answer(await self._deliveries.submit(order))
+
+    async def GetDelivery(self, request: pb.GetDeliveryRequest, context: Any) -> pb.Delivery:  # noqa: N802
+        return self._answer(await self._deliveries.get(request.delivery_id))
+
+    async def GetCapabilities(self, request: pb.GetCapabilitiesRequest, context: Any) -> pb.Capabilities:  # noqa: N802
+        return pb.Capabilities(sms=await self._deliveries.can_send_sms())
+
+    async def ReceiveTwilioStatus(  # noqa: N802
+        self, request: pb.ReceiveTwilioStatusRequest, context: Any
+    ) -> pb.ReceiveTwilioStatusResponse:
+        await self._callbacks.receive(request.form, request.signature, request.query)
+        return pb.ReceiveTwilioStatusResponse()
+
+    def _answer(self, delivery: Delivery) -> pb.Delivery:
+        return pb.Delivery(
+            delivery_id=delivery.id,
+            status=self._deliveries.state_now(delivery),
+            detail=self._deliveries.detail_now(delivery),
+        )

@@ -1,0 +1,83 @@
+"""The notifier's settings. The front, the relay and the worker know the same names, so that one environment serves all
+three; each insists only on what it uses, so that none needs to hold another's secrets."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from services.common.settings import MigrationSettings, ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """`NOTIFIER_…`. Without Twilio's account and an answering stand-in, text messages are off."""
+
+    model_config = SettingsConfigDict(env_prefix="NOTIFIER_", frozen=True, extra="forbid", env_ignore_empty=True)
+
+    tls_dir: Path = Path()
+    listen: str = "127.0.0.1:50051"
+    broker_url: str | None = None
+    """Redis for Celery, without its password, e.g. redis://broker:6379/0 (a user may stand before an @)."""
+    broker_password: SecretStr | None = None
+    keyring_file: Path | None = None
+    product_name: str = Field(default="Countersign", min_length=1, max_length=30, pattern=r"^[^\s].*$")
+    public_url: str | None = None
+    callback_url: str | None = None
+    """Base of the status callbacks' address, where it is not `public_url`."""
+    twilio_account_sid: str | None = None
+    twilio_auth_token: SecretStr | None = None
+    twilio_from: str | None = None
+    twilio_messaging_service_sid: str | None = None
+    twilio_base_url: str = "https://api.twilio.com"
+    twilio_timeout_seconds: float = Field(default=10.0, gt=0, le=20)
+    """Twilio's client has none by default. A call must be over well before `sending` counts as lost (60 s)."""
+    standin_url: str | None = None
+    standin_account_sid: str | None = None
+    standin_auth_token: SecretStr | None = None
+    standin_from: str = "+15005550006"
+    heartbeat_file: Path | None = None
+    """Touched every few seconds by the relay and the worker while they live, for a health check."""
+
+    @model_validator(mode="after")
+    def _has_whole_accounts(self) -> "Settings":
+        sender = self.twilio_from or self.twilio_messaging_service_sid
+        given = [bool(self.twilio_account_sid), bool(self.twilio_auth_token), bool(sender)]
+        if any(given) and not all(given):
+            raise ValueError("Twilio needs twilio_account_sid, twilio_auth_token and one sender, or none of them")
+        if self.standin_url and not (self.standin_account_sid and self.standin_auth_token):
+            raise ValueError("standin_url needs standin_account_sid and standin_auth_token")
+        return self
+
+    @property
+    def status_callback(self) -> str | None:
+        """Where Twilio is asked to call back. Without an address it can reach, it is not asked."""
+        base = self.callback_url
+        if not base and self.public_url and self.public_url.startswith("https://"):
+            base = self.public_url
+        return f"{base.rstrip('/')}/v1/webhooks/twilio/status" if base else None
+
+
+class FrontSettings(Settings):
+    """`serve`: takes orders, seals them, and checks callbacks. It never speaks to the broker."""
+
+    tls_dir: Path
+    keyring_file: Path
+
+
+class RelaySettings(Settings):
+    """`relay`: sees ids only, so it holds neither keyring nor account."""
+
+    broker_url: str
+    broker_password: SecretStr
+
+
+class WorkerSettings(Settings):
+    """`worker`: opens what is sealed and speaks to the provider. It serves no RPC, so it has no certificate."""
+
+    broker_url: str
+    broker_password: SecretStr
+    keyring_file: Path
+
+
+class NotifierMigrationSettings(MigrationSettings):
+    model_config = SettingsConfigDict(env_prefix="NOTIFIER_", frozen=True, extra="ignore", env_ignore_empty=True)

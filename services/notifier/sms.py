@@ -1,0 +1,41 @@
+"""Rules of text messages: which numbers may get one, and what fits into a single one.
+
+Pure. Whether a number belongs to its user, and whether a country is allowed, is decided elsewhere.
+"""
+
+import re
+
+import phonenumbers
+
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+_LONGEST_GSM = 160
+_LONGEST_UCS2 = 70
+# GSM 03.38, the basic set; those of the extension table take two places.
+_GSM = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
+    "abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+_GSM_EXTENSION = frozenset("^{}\\[~]|€")
+
+
+def is_textable(number: str) -> bool:
+    """Whether this is a number in E.164 that could be a phone of a person: not a premium one (type 4, where whoever
+    sends pays the owner) and not one of no country (region 001)."""
+    if not _E164.fullmatch(number):
+        return False
+    try:
+        parsed = phonenumbers.parse(number)
+    except phonenumbers.NumberParseException:
+        return False
+    if phonenumbers.region_code_for_country_code(parsed.country_code or 0) in ("001", "ZZ"):
+        return False
+    if phonenumbers.number_type(parsed) == phonenumbers.PhoneNumberType.PREMIUM_RATE:
+        return False
+    return phonenumbers.is_possible_number(parsed)
+
+
+def fits_one_message(body: str) -> bool:
+    """Whether a text goes out as one message: 160 places in GSM's own alphabet, 70 UTF-16 units in any other."""
+    if all(character in _GSM or character in _GSM_EXTENSION for character in body):
+        return len(body) + sum(character in _GSM_EXTENSION for character in body) <= _LONGEST_GSM
+    return len(body.encode("utf-16-le")) // 2 <= _LONGEST_UCS2
