@@ -1,0 +1,33 @@
+"""Telephone numbers as people type them, read by libphonenumber and kept in E.164."""
+
+import phonenumbers
+from phonenumbers import NumberParseException, PhoneNumberFormat, PhoneNumberType
+
+from services.common.errors import ErrorCode, ServiceError
+
+_NO_COUNTRY = "001"  # satellite and other networks that belong to no country
+_MOST = 40
+
+
+def normalised(typed: str, country: str, field: str = "phone") -> str:
+    """The number in E.164; one without a country code is read as of `country`. Raises `invalid-request` where it is
+    none, where calling it costs extra (A50), or where it belongs to no country."""
+    try:
+        number = phonenumbers.parse(typed[:_MOST], country)
+    except NumberParseException:
+        raise _refused(field, "This is not a telephone number.") from None
+    if len(typed) > _MOST or not phonenumbers.is_valid_number(number):
+        raise _refused(field, "This is not a telephone number that can be reached. Type it with its country code.")
+    if phonenumbers.number_type(number) == PhoneNumberType.PREMIUM_RATE:
+        raise _refused(field, "A premium-rate number cannot be used.")
+    if phonenumbers.region_code_for_number(number) in (None, _NO_COUNTRY):
+        raise _refused(field, "A number that belongs to no country cannot be used.")
+    return phonenumbers.format_number(number, PhoneNumberFormat.E164)
+
+
+def _refused(field: str, message: str) -> ServiceError:
+    return ServiceError(
+        ErrorCode.INVALID_REQUEST,
+        "Something in the request is not right.",
+        errors=[{"field": field, "message": message}],
+    )
