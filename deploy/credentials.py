@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,33 +17,39 @@ from deploy.certificates import write_private
 from deploy.databases import SERVICES, Passwords
 
 KEYRING = "keyring.json"
+_NOTIFIER = ("notifier", "relay", "worker")
 
 # Redis 6.2 and newer. What the limits' scripts call, and what a client says when it connects (security.md, A68).
-_LIMITS_RULES = (
+_LIMITS = (
     "~rl:* resetchannels -@all +eval +evalsha +script|load +get +set +del +time +incr +pexpire +pttl"
     " +ping +hello +client|setinfo"
 )
 # Celery's transport has this Redis to itself; what could harm the server or read its neighbours stays closed.
-_BROKER_RULES = "~* &* +@all -@admin -@dangerous +info"
+_BROKER = "~* &* +@all -@admin -@dangerous +info"
 # Reads its own health and takes renewed certificates and users; sees no key.
-_OPERATOR_RULES = "resetchannels -@all +ping +hello +client|setinfo +info +config|get +config|set +acl|load"
+_OPERATOR = "resetchannels -@all +ping +hello +client|setinfo +info +config|get +config|set +acl|load"
 
-_FIELDS = {
-    "identity": ("database_password", "redis_password", "password_pepper", "csrf_key"),
-    "otp": ("database_password", "redis_password", "code_pepper"),
-    "policy": ("database_password",),
-    "notifier": ("database_password", "broker_password"),
-    "postgres": ("superuser_password",),
-    "redis": ("operator_password",),
-    "broker": ("operator_password",),
-}
-_SHARED = (("limits_pepper", ("identity", "otp")),)
-_KEYRINGS = ("otp", "notifier")
+# field → the processes that hold it; those named together hold the same value. The relay sees ids only, so it holds
+# neither keyring nor account; the notifier's front never speaks to the broker.
+_FIELDS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    *(("database_password", holders) for holders in (("identity",), ("otp",), ("policy",), _NOTIFIER)),
+    *(("redis_password", (holder,)) for holder in ("identity", "otp")),
+    ("limits_pepper", ("identity", "otp")),
+    ("password_pepper", ("identity",)),
+    ("csrf_key", ("identity",)),
+    ("code_pepper", ("otp",)),
+    ("broker_password", ("relay", "worker")),
+    ("superuser_password", ("postgres",)),
+    *(("operator_password", (holder,)) for holder in ("redis", "broker")),
+)
+_KEYRINGS = (("otp",), ("notifier", "worker"))
+_FOREIGN = ("postgres", "redis", "broker")
 _IRREPLACEABLE = (
     ("otp", KEYRING, "the key that opens the authenticator secrets"),
     ("otp", "code_pepper", "the pepper of the backup codes"),
     ("notifier", KEYRING, "the key that opens the messages on their way"),
     ("identity", "password_pepper", "the pepper of the passwords"),
+    ("postgres", "superuser_password", "the password of the database's administrator"),
 )
 
 
@@ -83,24 +90,18 @@ def make_secrets(layout: Layout, *, database_exists: bool) -> None:
     """Makes what is missing. Raises `Lost` where something irreplaceable is missing and records exist."""
     if database_exists:
         _refuse_if_lost(layout)
-    for service, names in _FIELDS.items():
-        mode = layout.open_folder(layout.secrets(service), foreign=service in ("postgres", "redis", "broker"))
-        for name in names:
-            _write_once(layout.secrets(service) / name, secrets.token_urlsafe(32), mode)
-    for name, services in _SHARED:
-        paths = [layout.secrets(service) / name for service in services]
-        value = next((path.read_text() for path in paths if path.exists()), secrets.token_urlsafe(32))
-        for path in paths:
-            _write_once(path, value)
-    for service in _KEYRINGS:
+    for name, holders in _FIELDS:
+        _make_shared(layout, name, holders, secrets.token_urlsafe(32))
+    for holders in _KEYRINGS:
         key = base64.b64encode(secrets.token_bytes(32)).decode()
-        _write_once(layout.secrets(service) / KEYRING, json.dumps({"active": 1, "keys": {"1": key}}))
+        _make_shared(layout, KEYRING, holders, json.dumps({"active": 1, "keys": {"1": key}}))
     for service in SERVICES:
         layout.open_folder(layout.owner_secrets(service))
         _write_once(layout.owner_secrets(service) / "owner_database_password", secrets.token_urlsafe(32))
     _make_standin_account(layout)
-    _write_users(layout, "redis", dict.fromkeys(("identity", "otp"), _LIMITS_RULES), "redis_password")
-    _write_users(layout, "broker", {"notifier": _BROKER_RULES}, "broker_password")
+    limits = [(user, layout.secrets(user) / "redis_password", _LIMITS) for user in ("identity", "otp")]
+    _write_users(layout, "redis", limits)
+    _write_users(layout, "broker", [("notifier", layout.secrets("worker") / "broker_password", _BROKER)])
 
 
 def database_passwords(layout: Layout) -> dict[str, Passwords]:
@@ -139,18 +140,25 @@ def _make_standin_account(layout: Layout) -> None:
         "auth_token": secrets.token_hex(16),
         "from": "+15005550006",  # the number Twilio keeps for tests
     }
-    layout.open_folder(layout.secrets("standin"))
     for name, value in account.items():
         path = layout.secrets("standin") / name
+        layout.open_folder(path.parent)
         _write_once(path, value)
-        _write_once(layout.secrets("notifier") / f"standin_{name}", path.read_text())
+        _make_shared(layout, f"standin_{name}", ("notifier", "worker"), path.read_text())
 
 
-def _write_users(layout: Layout, redis: str, rules: dict[str, str], password_name: str) -> None:
+def _make_shared(layout: Layout, name: str, holders: tuple[str, ...], new_value: str) -> None:
+    """One value for all holders: what one of them has counts, a new one only where none has any."""
+    paths = [layout.secrets(holder) / name for holder in holders]
+    value = next((path.read_text() for path in paths if _is_filled(path)), new_value)
+    for holder, path in zip(holders, paths, strict=True):
+        _write_once(path, value, layout.open_folder(path.parent, foreign=holder in _FOREIGN))
+
+
+def _write_users(layout: Layout, redis: str, users: Iterable[tuple[str, Path, str]]) -> None:
     lines = ["user default off"]
-    for user, rule in rules.items():
-        lines.append(f"user {user} on {_hashed(layout.secrets(user) / password_name)} {rule}")
-    lines.append(f"user operator on {_hashed(layout.secrets(redis) / 'operator_password')} {_OPERATOR_RULES}")
+    for user, password_file, rules in (*users, ("operator", layout.secrets(redis) / "operator_password", _OPERATOR)):
+        lines.append(f"user {user} on {_hashed(password_file)} {rules}")
     mode = layout.open_folder(layout.secrets(redis), foreign=True)
     path, content = layout.secrets(redis) / "users.acl", "\n".join(lines) + "\n"
     if not path.exists() or path.read_text() != content:

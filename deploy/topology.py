@@ -102,7 +102,7 @@ class Topology:
         prefix = service.upper()
         common = {
             f"{prefix}_TLS_DIR": str(self.layout.tls(service)),
-            f"{prefix}_SECRETS_DIR": str(self.layout.secrets(service)),
+            f"{prefix}_SECRETS_DIR": str(self.layout.secrets(process)),
             f"{prefix}_METRICS_LISTEN": self._at(f"{process}-metrics"),
             f"{prefix}_DATABASE_URL": self.postgres.url(service, service),
         }

@@ -1,0 +1,78 @@
+# Countersign: everything a developer or operator types. `make help` lists it.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+
+PYTHON := .venv/bin/python
+# A stamp carries the checksum of what was installed: a changed lock file installs again, an old one does not.
+LOCAL_STAMP := .venv/local-$(shell cat requirements/local.txt pyproject.toml | cksum | cut -d ' ' -f 1)
+DEV_STAMP := .venv/dev-$(shell cat requirements/dev.txt requirements/local.txt pyproject.toml | cksum | cut -d ' ' -f 1)
+# The runner ends with make, also when make is killed.
+DIES_WITH_MAKE := $(shell command -v setpriv >/dev/null 2>&1 && echo setpriv --pdeathsig TERM)
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --no-header pyproject.toml
+PROTOS = $(shell find proto/countersign -name '*.proto' | sort)
+PROTOC = $(PYTHON) -m grpc_tools.protoc -Iproto
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: up
+up: $(LOCAL_STAMP) ## the whole stack on this machine, without Docker (PORT=8080); Ctrl-C stops it
+	@$(DIES_WITH_MAKE) $(PYTHON) -m deploy.local up
+
+.PHONY: demo
+demo: $(LOCAL_STAMP) ## play the story of two-factor sign-in in this terminal, on a stack of its own
+	@$(DIES_WITH_MAKE) $(PYTHON) -m deploy.demo
+
+.PHONY: test
+test: $(DEV_STAMP) ## every test but those of figures in full
+	$(PYTHON) -m pytest -q -m "not full"
+
+.PHONY: test-full
+test-full: $(DEV_STAMP) ## every test
+	$(PYTHON) -m pytest -q
+
+.PHONY: lint
+lint: $(DEV_STAMP) ## style, types, import contracts, and stubs that match their protos
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	.venv/bin/lint-imports --no-timings
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
+	$(PROTOC) --python_out="$$fresh" --grpc_python_out="$$fresh" --mypy_out="$$fresh" --mypy_grpc_out="$$fresh" $(PROTOS) && \
+	diff -r --exclude=__pycache__ --exclude=__init__.py --exclude=py.typed "$$fresh" proto/gen \
+	|| { echo 'The stubs in proto/gen differ from proto/: run make proto and commit them.' >&2; exit 1; }
+
+.PHONY: proto
+proto: $(DEV_STAMP) ## generate the stubs anew
+	$(PROTOC) --python_out=proto/gen --grpc_python_out=proto/gen --mypy_out=proto/gen --mypy_grpc_out=proto/gen $(PROTOS)
+
+.PHONY: bench
+bench: $(DEV_STAMP) ## measure sign-ins and verifications beside their floors
+	$(DIES_WITH_MAKE) $(PYTHON) -m tests.bench
+
+.PHONY: compose-up
+compose-up: ## the stack in Docker, with the stand-in for Twilio
+	docker compose --profile standin up --build --wait
+
+.PHONY: compose-test
+compose-test: $(DEV_STAMP) ## the end-to-end tests against the stack in Docker, which is thrown away afterwards
+	@PYTHON=$(PYTHON) sh deploy/compose_test.sh
+
+.PHONY: lock
+lock: ## pin every package anew (needs uv); all files agree, because each is held to the largest
+	$(LOCK) --all-extras --all-groups -o requirements/dev.txt
+	$(LOCK) -c requirements/dev.txt --extra identity --extra otp --extra policy --extra notifier --extra traces --extra local -o requirements/local.txt
+	for service in identity otp policy notifier; do \
+	  $(LOCK) -c requirements/dev.txt --extra $$service --extra traces -o requirements/$$service.txt || exit 1; done
+
+.venv/bin/python:
+	@sh deploy/make_venv.sh .venv
+
+$(LOCAL_STAMP):
+	@sh deploy/make_venv.sh .venv requirements/local.txt $@
+
+$(DEV_STAMP):
+	@sh deploy/make_venv.sh .venv requirements/dev.txt $@ $(LOCAL_STAMP)
