@@ -35,6 +35,8 @@ class Settings(ServiceSettings):
     standin_account_sid: str | None = None
     standin_auth_token: SecretStr | None = None
     standin_from: str = "+15005550006"
+    standin_callback_url: str | None = None
+    """Base of the status callbacks' address while the stand-in sends: it is nearer than `public_url`."""
     heartbeat_file: Path | None = None
     """Touched every few seconds by the relay and the worker while they live, for a health check."""
 
@@ -52,6 +54,8 @@ class Settings(ServiceSettings):
     def status_callback(self) -> str | None:
         """Where Twilio is asked to call back. Without an address it can reach, it is not asked."""
         base = self.callback_url
+        if not base and self.standin_url and not self.twilio_account_sid:
+            base = self.standin_callback_url
         if not base and self.public_url and self.public_url.startswith("https://"):
             base = self.public_url
         return f"{base.rstrip('/')}/v1/webhooks/twilio/status" if base else None
