@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--authority", type=Path, help="folder of the authority's key (default: STATE/authority)")
     parser.add_argument("--database-folder", type=Path, help="there once PostgreSQL was initialised (files)")
     parser.add_argument("--foreign-group", type=int, help="group of the users that PostgreSQL and Redis run as")
+    parser.add_argument("--make-folder", action="append", default=[], help="an empty folder for another container")
     parser.add_argument("--url", default="", help="a PostgreSQL superuser's connection string (databases)")
     chosen = parser.parse_args()
     layout = Layout(chosen.state, chosen.authority or chosen.state / "authority", chosen.foreign_group)
@@ -59,6 +60,8 @@ def main() -> None:
         if chosen.step == "files":
             exists = bool(chosen.database_folder and chosen.database_folder.exists())
             renewed = make_files(layout, database_exists=exists)
+            for name in chosen.make_folder:
+                (layout.root / name).mkdir(mode=0o700, exist_ok=True)
             print(f"secrets are there; certificates written now: {', '.join(renewed) or 'none'}")
         else:
             make_databases(layout, chosen.url)

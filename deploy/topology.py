@@ -74,7 +74,8 @@ class Topology:
             "otp": self._otp(),
             "policy": {"POLICY_LISTEN": self._at("policy")},
             "notifier": self._notifier(),
-            "relay": self._notifier(),
+            # The relay carries ids only: it knows neither the provider nor the keyring.
+            "relay": {"NOTIFIER_BROKER_URL": self._broker()},
             "worker": {**self._notifier(), "NOTIFIER_HEARTBEAT_FILE": str(self.heartbeat)},
         }
         found = {name: self._service(name, variables) for name, variables in own.items()}
@@ -140,7 +141,7 @@ class Topology:
         real = bool(account["NOTIFIER_TWILIO_ACCOUNT_SID"])
         return {
             "NOTIFIER_LISTEN": self._at("notifier"),
-            "NOTIFIER_BROKER_URL": f"redis://notifier@{self._at('broker')}/0",
+            "NOTIFIER_BROKER_URL": self._broker(),
             "NOTIFIER_KEYRING_FILE": str(self.layout.secrets("notifier") / KEYRING),
             "NOTIFIER_PRODUCT_NAME": self.settings.get("PRODUCT_NAME", ""),
             "NOTIFIER_PUBLIC_URL": self.public_url,
@@ -149,6 +150,9 @@ class Topology:
             "NOTIFIER_STANDIN_URL": self.twilio,
             **account,
         }
+
+    def _broker(self) -> str:
+        return f"redis://notifier@{self._at('broker')}/0"
 
     def _base(self) -> dict[str, str]:
         passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}

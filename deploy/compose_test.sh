@@ -1,0 +1,29 @@
+#!/bin/sh
+# Brings the stack up in Docker under a name and ports of its own, runs the end-to-end tests against it, and throws it
+# away with its data. A stack of yours that is up stays untouched.
+set -eu
+
+export COMPOSE_PROJECT_NAME=countersign-test COMPOSE_PROFILES=standin COUNTERSIGN_TAG=test
+export PORT="${PORT:-18080}" STANDIN_PORT="${STANDIN_PORT:-18090}"
+export EDGE_SUBNET="${EDGE_SUBNET:-10.213.78.0/29}" EDGE_ADDRESS="${EDGE_ADDRESS:-10.213.78.2}"
+export STACK=compose TWILIO_STANDIN="http://127.0.0.1:$STANDIN_PORT"
+# Nothing of the caller's: neither an account that costs money nor an address that is not this machine.
+export TWILIO_ACCOUNT_SID='' TWILIO_AUTH_TOKEN='' TWILIO_FROM='' TWILIO_MESSAGING_SERVICE_SID='' PUBLIC_URL=''
+
+clean_up() {
+  code=$?
+  trap - EXIT INT TERM
+  if [ "$code" -ne 0 ]; then
+    docker compose ps --all || true
+    docker compose logs --no-color --tail 40 || true
+  fi
+  docker compose down --volumes --timeout 5 --remove-orphans >/dev/null 2>&1 || true
+  exit "$code"
+}
+trap clean_up EXIT INT TERM
+
+docker compose down --volumes --timeout 5 --remove-orphans >/dev/null 2>&1 || true
+began=$(date +%s)
+docker compose up --build --wait --quiet-pull
+echo "up, built and healthy in $(($(date +%s) - began)) s"
+"${PYTHON:-.venv/bin/python}" -m pytest -q tests/end_to_end "$@"
