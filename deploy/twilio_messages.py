@@ -100,7 +100,7 @@ class Fault:
         if not isinstance(given, dict) or set(given) - {"kind", "count", "to", "retry_after", "seconds", "code"}:
             raise ValueError("a fault is {kind, count?, to?, retry_after?, seconds?, code?}")
         fault = cls(**{**given, "kind": str(given.get("kind"))})
-        known = fault.kind in {"429", "401", "500", "hang", "drop_after_accept", "garbage", "undelivered"}
+        known = fault.kind in {"429", "401", "500", "hang", "drop_after_accept", "garbage", "slow", "undelivered"}
         if not known and not re.fullmatch(r"[1-9][0-9]{4}", fault.kind):
             raise ValueError(f"no such kind of fault: {fault.kind}")
         return fault

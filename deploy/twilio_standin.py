@@ -12,6 +12,7 @@ STANDIN_ACCOUNT_SID and STANDIN_AUTH_TOKEN, or the same with _FILE, say whom it 
 - "hang" (`seconds`, by default 30): no answer, then the connection is dropped, nothing taken;
 - "garbage": status 201 with something that is not JSON, nothing taken;
 - "drop_after_accept": the message is taken, the connection dropped without an answer;
+- "slow" (`seconds`): taken at once, answered late;
 - "undelivered" (`code`, by default 30003): taken and answered, but it ends undelivered.
 """
 
@@ -175,6 +176,10 @@ class Standin:
                 return web.Response(status=201, text="<html>nothing that Twilio would say</html>")
             case "undelivered":
                 return web.json_response(self._take(form, "undelivered", fault.code).as_twilio_says(), status=201)
+            case "slow":
+                taken = self._take(form)
+                await asyncio.sleep(fault.seconds)
+                return web.json_response(taken.as_twilio_says(), status=201)
             case "hang":
                 await asyncio.sleep(fault.seconds)
             case "drop_after_accept":

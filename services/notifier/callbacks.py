@@ -8,7 +8,7 @@ from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
 from services.common.logs import get_logger
 from services.notifier import texts
-from services.notifier.dispatch import CHANGES
+from services.notifier.measures import CALLBACKS_REFUSED, CHANGES
 from services.notifier.model import DeliveryId, Provider, State, is_delivery_id
 from services.notifier.store import DeliveryStore
 
@@ -70,5 +70,6 @@ class Callbacks:
 
 
 def _forbidden(why: str) -> ServiceError:
+    CALLBACKS_REFUSED.labels(why).inc()
     _log.warning("callback_refused", why=why)
     return ServiceError(ErrorCode.FORBIDDEN, "This callback is not accepted.")

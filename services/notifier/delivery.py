@@ -1,7 +1,6 @@
 """Takes orders for messages and says how they fare. An order is on record, its number and code sealed, before it is
 answered; the same request key is the same delivery however often it comes."""
 
-import json
 import re
 import uuid
 from collections.abc import Awaitable, Callable
@@ -11,7 +10,7 @@ from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError, unavailable
 from services.common.logs import get_logger, mask_phone
 from services.common.sealing import Keyring
-from services.notifier import sms, texts
+from services.notifier import envelope, sms, texts
 from services.notifier.model import Delivery, DeliveryId, Order, State, is_delivery_id
 from services.notifier.store import DeliveryStore
 
@@ -46,9 +45,7 @@ class Deliveries:
                 raise unavailable("sms_provider", retry_after=30)
             return earlier
         delivery_id = DeliveryId(f"dlv_{uuid.uuid4().hex}")
-        sealed = self._keyring.seal(
-            json.dumps({"to": order.to, "code": order.code}).encode(), sealing_context(delivery_id)
-        )
+        sealed = envelope.seal(self._keyring, delivery_id, envelope.Content(order.to, order.code))
         delivery = await self._store.insert(delivery_id, order, mask_phone(order.to), sealed, now)
         if delivery.id == delivery_id:
             _log.info("delivery_queued", delivery_id=delivery_id, kind=order.kind, number=delivery.to_hint)
@@ -72,11 +69,6 @@ class Deliveries:
 
     def detail_now(self, delivery: Delivery) -> str:
         return texts.detail(self.state_now(delivery), delivery.reason)
-
-
-def sealing_context(delivery_id: DeliveryId) -> str:
-    """Table, column, row and version: what is sealed opens for this delivery alone."""
-    return f"delivery|sealed|{delivery_id}|1"
 
 
 def _what_is_wrong(order: Order) -> str | None:

@@ -3,44 +3,26 @@ it goes back to the queue only where it is certain that nothing was sent. Whatev
 nobody sends it again by itself."""
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from datetime import timedelta
 
-from prometheus_client import Counter, Histogram
-
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
 from services.common.logs import get_logger, request_id_var
 from services.common.sealing import Keyring, SealingError
-from services.notifier import texts
-from services.notifier.delivery import sealing_context
-from services.notifier.model import Claim, Delivery, DeliveryId, Outcome, Provider, State, Text, Verdict
+from services.notifier import envelope, texts
+from services.notifier.measures import CHANGES, LOCKED_OUT, PROVIDER_SECONDS
+from services.notifier.model import LEAST_LIFE, Claim, Delivery, DeliveryId, Outcome, Provider, State, Text, Verdict
 from services.notifier.store import DeliveryStore
-
-LEAST_LIFE = timedelta(seconds=10)
-"""Not begun with less than this left: the call itself may take that long, and nothing may leave after the end."""
-
-LONGEST_SENDING = timedelta(seconds=60)
-"""Who has been sending for longer has died: no call takes that long."""
 
 _FIRST_WAIT_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 30.0
 _LOCKED_OUT_WAIT_SECONDS = 30.0
 _LONGEST_VALIDITY_SECONDS = 36_000
 _RECORDING_WAITS_SECONDS = (0.1, 0.3, 1, 2, 4, 8, 8, 8, 8)  # together within LONGEST_SENDING
-
-CHANGES = Counter("notifier_delivery_changes_total", "Deliveries that reached a state.", ["state", "reason"])
-PROVIDER_SECONDS = Histogram(
-    "notifier_provider_seconds",
-    "Time the SMS provider took to answer, by verdict.",
-    ["verdict"],
-    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
-)
-LOCKED_OUT = Counter("notifier_provider_locked_out_total", "Calls that the provider refused for our credentials.")
 
 FindProvider = Callable[[], Awaitable[Provider | None]]
 
@@ -85,7 +67,7 @@ class Dispatch:
     async def _call(self, provider: Provider, claim: Claim) -> Outcome:
         delivery = claim.delivery
         try:
-            content = json.loads(self._keyring.open(claim.sealed, sealing_context(delivery.id)))
+            content = envelope.unseal(self._keyring, delivery.id, claim.sealed)
         except SealingError as error:
             _log.error("delivery_not_opened", delivery_id=delivery.id, error=str(error))
             return Outcome(Verdict.NOT_SENT, "not_opened")
@@ -93,8 +75,8 @@ class Dispatch:
         if seconds_left < LEAST_LIFE.total_seconds():  # the process stood still since the claim
             return Outcome(Verdict.NOT_SENT, "too_late")
         text = Text(
-            to=content["to"],
-            body=texts.render(delivery.kind, delivery.locale, content["code"], self._product_name),
+            to=content.to,
+            body=texts.render(delivery.kind, delivery.locale, content.code, self._product_name),
             valid_seconds=min(seconds_left, _LONGEST_VALIDITY_SECONDS),
             status_callback=f"{self._status_callback}?delivery={delivery.id}" if self._status_callback else None,
         )

@@ -1,11 +1,17 @@
 """The notifier's words: a delivery and its states, and what a provider's answer can mean."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType, Protocol
 
 DeliveryId = NewType("DeliveryId", str)
+
+LEAST_LIFE = timedelta(seconds=10)
+"""No call is begun with less than this left of a message's life: it may take that long, and nothing may leave after."""
+
+LONGEST_SENDING = timedelta(seconds=60)
+"""Whoever has been sending for longer has died: no call takes that long."""
 
 
 class State(StrEnum):

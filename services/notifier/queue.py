@@ -1,6 +1,8 @@
 """The queue between relay and worker: Celery on Redis. It carries delivery ids, as JSON, and nothing else; it may lose
 them or bring them twice, because the delivery's row is the truth. Only the relay publishes."""
 
+import base64
+import json
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -14,11 +16,10 @@ from kombu.transport import redis as redis_transport
 from redis.exceptions import RedisError
 
 from services.common.logs import get_logger
-from services.notifier.model import DeliveryId
+from services.notifier.model import DeliveryId, is_delivery_id
 
 TASK = "notifier.send"
 QUEUE = "deliveries"
-BACKLOG_NOT_KNOWN = 1 << 30
 
 _TRANSPORT = {
     # A publisher on a frozen Redis would hang for over 40 s.
@@ -88,13 +89,13 @@ class Publisher:
             self.close()
             raise QueueUnavailable(type(error).__name__) from error
 
-    def backlog(self) -> int:
-        """How many ids wait in the queue; very many where the broker does not say."""
+    def backlog(self) -> int | None:
+        """How many ids wait in the queue; None where the broker does not say."""
         try:
             declared: Any = self._connected().default_channel.queue_declare(QUEUE, passive=True)
         except (KombuError, RedisError, OSError):
             self.close()
-            return BACKLOG_NOT_KNOWN
+            return None
         return int(declared.message_count)
 
     def close(self) -> None:
@@ -110,7 +111,7 @@ class Publisher:
 
 
 class _Channel(redis_transport.Channel):
-    """Drops what is no message at all. Without this, one forged item in the list ends the worker (A69)."""
+    """Drops what is no message at all. Without this, one such item in the list ends the worker (A69)."""
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
@@ -121,7 +122,16 @@ class _Channel(redis_transport.Channel):
 
 
 class _Transport(redis_transport.Transport):
+    """Hands on our own messages and no other, before Celery looks at them: it would log a stranger's whole body, and
+    bring one that it stumbles over again and again."""
+
     Channel = _Channel
+
+    def _deliver(self, message: Any, queue: Any) -> None:
+        if _is_ours(message):
+            super()._deliver(message, queue)  # type: ignore[no-untyped-call]
+        else:
+            _log.error("queue_item_dropped", error="not a message of ours")
 
 
 class _Connection(Connection):
@@ -140,6 +150,17 @@ class _Connection(Connection):
 
 class _Amqp(AMQP):  # type: ignore[misc]
     Connection = _Connection
+
+
+def _is_ours(message: Any) -> bool:
+    """Whether it asks, in JSON, for our one task with one delivery id, and for nothing to follow it."""
+    try:
+        if message["content-type"] != "application/json" or message["headers"]["task"] != TASK:
+            return False
+        arguments, named, follows = json.loads(base64.b64decode(message["body"]))
+        return len(arguments) == 1 and is_delivery_id(arguments[0]) and not named and not any(follows.values())
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
 
 
 def _with_password(url: str, password: str) -> str:

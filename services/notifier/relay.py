@@ -8,13 +8,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from prometheus_client import Counter, Gauge
-
 from services.common.clock import Clock
 from services.common.errors import ServiceError
 from services.common.logs import get_logger
-from services.notifier.dispatch import CHANGES, LEAST_LIFE, LONGEST_SENDING
-from services.notifier.model import DeliveryId, State
+from services.notifier.measures import BACKLOG, CHANGES, PUBLISHED, QUEUE_AGE
+from services.notifier.model import LEAST_LIFE, LONGEST_SENDING, DeliveryId, State
 from services.notifier.store import DeliveryStore, QueuedSignal
 
 _POLL_SECONDS = 0.5
@@ -25,10 +23,6 @@ _STALE_AFTER = timedelta(seconds=10)
 """Published and not claimed for so long: the broker lost it, or the worker did."""
 _BUSY_BACKLOG = 50
 """With more than this in the queue the workers are behind, and nothing is lost; publishing again would only add."""
-
-PUBLISHED = Counter("notifier_relay_published_total", "Delivery ids put in the queue.")
-QUEUE_AGE = Gauge("notifier_queue_age_seconds", "How long the oldest due delivery has been waiting to be sent.")
-BACKLOG = Gauge("notifier_queue_backlog", "Delivery ids waiting in the broker's queue.")
 
 _log = get_logger(__name__)
 
@@ -41,7 +35,7 @@ class Relay:
         store: DeliveryStore,
         signal: QueuedSignal,
         publish: Callable[[Sequence[DeliveryId]], None],
-        backlog: Callable[[], int],
+        backlog: Callable[[], int | None],
         clock: Clock,
         heartbeat_file: Path | None = None,
     ) -> None:
@@ -101,8 +95,8 @@ class Relay:
         if time.monotonic() - self._looked_for_stale_at >= _SWEEP_SECONDS:
             self._looked_for_stale_at = time.monotonic()
             backlog = await asyncio.to_thread(self._backlog)
-            BACKLOG.set(backlog)
-            if backlog <= _BUSY_BACKLOG:
+            BACKLOG.set(-1 if backlog is None else backlog)
+            if backlog is not None and backlog <= _BUSY_BACKLOG:
                 await self.publish_due(stale_too=True)
 
     async def _every(self, seconds: float, step: Callable[[], Awaitable[object]]) -> None:

@@ -58,6 +58,9 @@ def add_task(app: Celery, send: Callable[[DeliveryId], Awaitable[None]], loop: E
         loop.run(attempt(DeliveryId(arguments[0])))
 
     app.task(name=TASK, ignore_result=True)(take)
+    app.finalize()
+    for name in [name for name in app.tasks if name != TASK]:
+        app.tasks.unregister(name)  # Celery's own (chords, chains …), which a forged message could call
 
 
 def run(app: Celery, heartbeat_file: Path | None) -> int:
