@@ -11,8 +11,9 @@ from typing import Any, Generic, TypeVar
 
 import grpc
 import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.common.errors import ServiceError
+from services.common.errors import ServiceError, unavailable
 from services.common.logs import get_logger, request_id_var
 from services.common.rpc_errors import from_rpc_error
 from services.common.tracing import client_span
@@ -91,6 +92,15 @@ class Peer(Generic[StubT]):
                 _log_failure(self.name, error, refusal)
                 raise refusal from error
 
+    async def ping(self, seconds: float = 1.0) -> None:
+        """Raises `unavailable` unless the peer answers and says that it serves."""
+        if self._channel is None:
+            _ = self.stub  # opens it
+        health: Any = health_pb2_grpc.HealthStub(self._channel)
+        response: Any = await self.call(health.Check, health_pb2.HealthCheckRequest(), seconds)
+        if response.status != health_pb2.HealthCheckResponse.SERVING:
+            raise unavailable(self.name)
+
     async def close(self) -> None:
         if self._watch:
             self._watch.cancel()
@@ -99,8 +109,9 @@ class Peer(Generic[StubT]):
 
     def _open(self) -> None:
         ca, cert, key = (self._tls_dir / name for name in ("ca.pem", "cert.pem", "key.pem"))
-        self._stamp = _newest_change(self._tls_dir)
+        stamp = _newest_change(self._tls_dir)
         credentials = grpc.ssl_channel_credentials(ca.read_bytes(), key.read_bytes(), cert.read_bytes())
+        self._stamp = stamp  # of before the reading: what changed meanwhile is read again
         options = (*_OPTIONS, ("grpc.ssl_target_name_override", self.name))
         self._channel = grpc.aio.secure_channel(self._target, credentials, options=options)
         self._stub = self._make_stub(self._channel)

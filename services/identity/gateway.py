@@ -1,20 +1,27 @@
 """All that the routes call, built once at the start and handed to the app."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from services.common.clock import Clock
 from services.common.postgres import Database
+from services.identity.accounts import Accounts
+from services.identity.activations import Activations
 from services.identity.addresses import client_of
+from services.identity.clinic import ClinicOperations
 from services.identity.cookies import Cookies
+from services.identity.login import SignIn
 from services.identity.model import Client
 from services.identity.peers.notifier import NotifierPeer
 from services.identity.peers.otp import OtpPeer
 from services.identity.peers.policy import PolicyPeer
+from services.identity.readiness import ReadinessProbe
 from services.identity.settings import IdentitySettings
 from services.identity.standing import Standings
 from services.identity.store.sessions import SessionStore
+from services.identity.two_factor import TwoFactor
+from services.identity.users import Users
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,15 @@ class Gateway:
     session_store: SessionStore
     standings: Standings
     cookies: Cookies
+    login: SignIn
+    accounts: Accounts
+    two_factor: TwoFactor
+    clinics: ClinicOperations
+    users: Users
+    activations: Activations
+    readiness: ReadinessProbe
+    close_others: Callable[[], Awaitable[None]]
+    """Closes what only the wiring knows of: the limits' store, the threads of the password hash."""
 
     def client_of(self, scope: Mapping[str, Any]) -> Client:
         return client_of(scope, self.settings.proxies)
@@ -40,4 +56,5 @@ class Gateway:
     async def close(self) -> None:
         for peer in (self.otp, self.policy, self.notifier):
             await peer.close()
+        await self.close_others()
         await self.database.close()

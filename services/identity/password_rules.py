@@ -11,9 +11,7 @@ from zxcvbn.frequency_lists import FREQUENCY_LISTS
 from services.common.errors import ErrorCode, ServiceError
 
 LEAST, MOST = 12, 128
-SENTENCE = (
-    f"{LEAST} to {MOST} characters of any kind; not a common password, nor one made of your or the clinic's name."
-)
+SENTENCE = f"{LEAST} to {MOST} characters of any kind, but no common password, nor one made of names around you."
 _SCORED = 72  # zxcvbn takes no more
 _LEAST_SCORE = 2  # under it, fewer than 10^6 guesses: within what an online attack may try in the end
 _LEAST_OWN_LETTERS = 4

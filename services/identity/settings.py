@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from services.common.settings import ServiceSettings
+from services.common.settings import MigrationSettings, ServiceSettings
 
 # OWASP's table of equally strong minimums (Password Storage Cheat Sheet): passes → memory in KiB, one lane.
 _OWASP_MINIMUM_KIB = {1: 47104, 2: 19456, 3: 12288, 4: 9216}
@@ -118,3 +118,9 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+class IdentityMigrationSettings(MigrationSettings):
+    """Variables of `migrate`, under the same prefix."""
+
+    model_config = SettingsConfigDict(env_prefix="IDENTITY_", frozen=True, extra="ignore", env_ignore_empty=True)

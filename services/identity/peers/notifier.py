@@ -51,4 +51,5 @@ class NotifierPeer:
         await self._peer.call(self._peer.stub.ReceiveTwilioStatus, request, _SECONDS, repeatable=True)
 
     async def ping(self) -> None:
-        await self._peer.call(self._peer.stub.GetCapabilities, notifier_pb2.GetCapabilitiesRequest(), 1.0)
+        """Raises `unavailable` unless notifier says that it serves."""
+        await self._peer.ping()

@@ -95,8 +95,8 @@ class PolicyPeer:
         return _rule(await self._peer.call(self._peer.stub.ChangeRule, request, _SECONDS))
 
     async def ping(self) -> None:
-        """Raises `unavailable` unless policy answers, and with it its database."""
-        await self._peer.call(self._peer.stub.Decide, policy_pb2.DecideRequest(), 1.0)
+        """Raises `unavailable` unless policy says that it serves."""
+        await self._peer.ping()
 
 
 def _time(stamp: Timestamp) -> datetime:

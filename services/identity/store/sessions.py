@@ -90,6 +90,8 @@ class Rotation:
     idle_minutes: int | None = None
     end_others: EndCause | None = None
     """End the user's other sessions, waiting ones too, with this cause."""
+    proven_phone: str | None = None
+    """A number that was proven in the same breath."""
 
 
 class SessionStore:
@@ -162,6 +164,11 @@ class SessionStore:
                 await end_sessions(connection, session.user_id, rotation.at, rotation.end_others, keep=session.id)
             elif rotation.waiting_until is None and session.waiting_until is not None:
                 await self._end_surplus(connection, session.id, session.user_id, rotation.at)
+            if rotation.proven_phone is not None:
+                await connection.execute(
+                    "UPDATE app_user SET phone = %s, phone_proven = true WHERE id = %s",
+                    [rotation.proven_phone, session.user_id],
+                )
             for event in events:
                 await audit.record(connection, event)
         return rotated
@@ -222,6 +229,11 @@ class SessionStore:
             await end_sessions(connection, session.user_id, at, EndCause.ENDED, keep=session.id)
             if was_last:
                 await self.forget_proof(connection, session.id)
+            await audit.record(connection, event)
+
+    async def note(self, event: AuditEvent) -> None:
+        """Puts on record what changed nothing."""
+        async with self._database.connection() as connection:
             await audit.record(connection, event)
 
     async def purge(self, before: datetime) -> int:

@@ -1,0 +1,172 @@
+"""The identity service's commands: `serve` and `migrate`. Everything is wired here, top to bottom."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import typer
+import uvicorn
+import uvloop
+
+from services.common import logs, metrics, tracing
+from services.common.clock import Clock, SystemClock
+from services.common.migrate import migrate as apply_migrations
+from services.common.postgres import Database
+from services.common.rate_limit import InProcessRateLimiter, RedisRateLimiter, connect
+from services.common.settings import load_settings
+from services.identity.accounts import Accounts
+from services.identity.activations import Activations
+from services.identity.app import create_app
+from services.identity.clinic import ClinicOperations
+from services.identity.cookies import Cookies
+from services.identity.gateway import Gateway
+from services.identity.limits import Limits
+from services.identity.login import SignIn
+from services.identity.passwords import Passwords
+from services.identity.peers.notifier import NotifierPeer
+from services.identity.peers.otp import OtpPeer
+from services.identity.peers.policy import PolicyPeer
+from services.identity.readiness import ReadinessProbe
+from services.identity.settings import IdentityMigrationSettings, IdentitySettings
+from services.identity.standing import Standings
+from services.identity.store.activations import ActivationStore
+from services.identity.store.clinics import ClinicStore
+from services.identity.store.passwords import PasswordStore
+from services.identity.store.sessions import PURGE_AFTER, SessionStore
+from services.identity.store.staff import StaffStore
+from services.identity.store.users import UserStore
+from services.identity.two_factor import TwoFactor
+from services.identity.users import Users
+
+_PURGE_EVERY = timedelta(minutes=10)
+_DRAIN_SECONDS = 10
+
+_log = logs.get_logger(__name__)
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="The gateway: who signs in, and how surely.")
+
+
+@app.command()
+def serve() -> None:
+    """Serves the HTTP API and the pages until SIGTERM."""
+    settings = IdentitySettings.load()
+    logs.configure("identity", settings.log_level)
+    tracing.configure("identity", settings.otlp_endpoint)
+    metrics.serve(settings.metrics_listen)
+    uvloop.run(_serve(settings))
+
+
+@app.command()
+def migrate() -> None:
+    """Brings the database up to date, as its owner."""
+    settings = load_settings(IdentityMigrationSettings, strict=False)
+    applied = apply_migrations(
+        settings.owner_database_url,
+        settings.owner_database_password.get_secret_value(),
+        Path(__file__).with_name("migrations"),
+    )
+    print(f"identity: {', '.join(applied) or 'nothing to do'}")
+
+
+def wire(
+    settings: IdentitySettings,
+    clock: Clock,
+    *,
+    limiter_now_ms: Callable[[], int] | None = None,
+) -> Gateway:
+    """Builds everything from the settings; nothing is connected before `open`."""
+    database = Database(
+        settings.database_url, settings.database_password.get_secret_value(), settings.database_pool_size
+    )
+    otp = OtpPeer(settings.otp_target, settings.tls_dir)
+    policy = PolicyPeer(settings.policy_target, settings.tls_dir)
+    notifier = NotifierPeer(settings.notifier_target, settings.tls_dir, clock)
+    redis = connect(settings.redis_url, settings.redis_password.get_secret_value())
+    shared = RedisRateLimiter(redis, settings.limits_pepper.get_secret_value().encode(), limiter_now_ms)
+    own = InProcessRateLimiter(limiter_now_ms) if limiter_now_ms else InProcessRateLimiter()
+    limits = Limits(shared, own)
+    passwords = Passwords(
+        settings.password_pepper.get_secret_value().encode(),
+        memory_kib=settings.argon2_memory_kib,
+        time_cost=settings.argon2_time_cost,
+        parallelism=settings.argon2_parallelism,
+        product_name=settings.product_name,
+    )
+    users, clinics, staff = UserStore(database), ClinicStore(database), StaffStore(database)
+    sessions, activations = SessionStore(database), ActivationStore(database)
+    standings = Standings(sessions, otp, policy, notifier, clock)
+
+    async def ping_redis() -> None:
+        await redis.ping()
+
+    async def close_others() -> None:
+        passwords.close()
+        await redis.aclose()
+
+    return Gateway(
+        settings=settings,
+        clock=clock,
+        database=database,
+        otp=otp,
+        policy=policy,
+        notifier=notifier,
+        session_store=sessions,
+        standings=standings,
+        cookies=Cookies(settings.csrf_key.get_secret_value().encode(), is_https=settings.is_https),
+        login=SignIn(users, sessions, standings, passwords, limits, clock),
+        accounts=Accounts(users, sessions, PasswordStore(database, sessions), standings, passwords, limits, otp, clock),
+        two_factor=TwoFactor(sessions, standings, otp, clock),
+        clinics=ClinicOperations(clinics, policy, otp, notifier, standings, clock),
+        users=Users(staff, users, sessions, activations, otp, standings, limits, clock, settings.public_url),
+        activations=Activations(activations, passwords, otp, standings, limits, clock),
+        readiness=ReadinessProbe(
+            needed={"database": database.ping, "otp": otp.ping, "policy": policy.ping},
+            told={"redis": ping_redis, "notifier": notifier.ping},
+        ),
+        close_others=close_others,
+    )
+
+
+async def _serve(settings: IdentitySettings) -> None:
+    clock = SystemClock()
+    gateway = wire(settings, clock)
+    host, _, port = settings.listen.rpartition(":")
+    config = uvicorn.Config(
+        create_app(gateway),
+        host=host.strip("[]"),
+        port=int(port),
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        proxy_headers=False,  # the one trusted hop is read in `addresses`
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+        h11_max_incomplete_event_size=16 * 1024,
+    )
+    purging = asyncio.get_running_loop().create_task(_purge(gateway.session_store, clock))
+    try:
+        await uvicorn.Server(config).serve()
+    finally:
+        purging.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await purging
+
+
+async def _purge(sessions: SessionStore, clock: Clock) -> None:
+    """Drops sessions that ended so long ago that nobody asks why."""
+    while True:
+        await asyncio.sleep(_PURGE_EVERY.total_seconds())
+        try:
+            while await sessions.purge(clock.now() - PURGE_AFTER):
+                pass
+        except Exception:
+            _log.exception("purge_failed")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,274 @@
+"""Proving, setting up and removing second factors, from the session's side. otp compares; this turns its verdict into
+a session that has proven something, under a new token, exactly once."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from services.common.audit import AuditEvent
+from services.common.clock import Clock
+from services.common.errors import ErrorCode, ServiceError
+from services.identity.codes import canonical
+from services.identity.model import (
+    BackupCodes,
+    Client,
+    Decision,
+    EndCause,
+    Method,
+    Session,
+    SessionState,
+    SignedIn,
+    SmsChallenge,
+    SmsEnrolment,
+    TotpEnrolment,
+    UserFactors,
+    VerdictResult,
+)
+from services.identity.peers.otp import OtpCaller, OtpPeer
+from services.identity.sessions import ENROLMENT_WAIT, SessionView, Standing, digest_of, new_token, standing_of
+from services.identity.standing import Standings, enrolment_required, over
+from services.identity.store.sessions import Rotation, SessionStore
+from services.identity.verdicts import refusal_for
+
+_NAMES = {
+    Method.TOTP: "an authenticator app",
+    Method.SMS: "a telephone number for text messages",
+    Method.BACKUP_CODE: "backup codes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A user's second factors and what is asked of them."""
+
+    factors: UserFactors
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """What confirming a factor gives."""
+
+    overview: Overview
+    backup_codes: BackupCodes | None
+    view: SessionView
+
+
+class TwoFactor:
+    def __init__(self, sessions: SessionStore, standings: Standings, otp: OtpPeer, clock: Clock) -> None:
+        self._sessions = sessions
+        self._standings = standings
+        self._otp = otp
+        self._clock = clock
+
+    async def verify(self, signed_in: SignedIn, client: Client, method: Method, code: str) -> SessionView:
+        """Proves a second factor; also the step-up of an active session. Raises the refusal of a code that is not
+        accepted."""
+        session = signed_in.session
+        typed = canonical(method, code)
+        verdict = await self._otp.verify(
+            uuid.uuid4().hex, session.login_id, caller_of(signed_in, client), method, typed
+        )
+        if verdict.result is VerdictResult.NO_SUCH_FACTOR:
+            raise await self._no_such_factor(signed_in, method)
+        if verdict.result is not VerdictResult.ACCEPTED:
+            raise refusal_for(verdict, method)
+        now = self._clock.now()
+        waiting_until = session.authenticated_at + ENROLMENT_WAIT if session.waiting_until else None
+        token = new_token()
+        rotation = Rotation(
+            old_digest=session.token_digest,
+            new_digest=digest_of(token),
+            at=now,
+            proven_by=method,
+            enrol_after_proof=session.enrol_after_proof,
+            waiting_until=waiting_until if session.enrol_after_proof else None,
+        )
+        kind = "session.proven" if session.verified_at is None else "session.stepped_up"
+        event = self._event(kind, signed_in, client, method=method.value)
+        rotated = await self._rotate(session, rotation, [event])
+        self._standings.forget_user(session.user_id)
+        now_in = replace(signed_in, session=rotated)
+        if rotated.enrol_after_proof:
+            return SessionView(now_in, await self._standings.view(now_in, fresh=True), token)
+        return SessionView(now_in, standing_of(SessionState.ACTIVE, verdict.factors, None), token)
+
+    async def send_sms(self, signed_in: SignedIn, client: Client) -> SmsChallenge:
+        """Sends a sign-in or step-up code to the user's SMS factor."""
+        try:
+            return await self._otp.send_sms_code(
+                uuid.uuid4().hex, signed_in.session.login_id, caller_of(signed_in, client), locale_of(signed_in)
+            )
+        except ServiceError as error:
+            if error.code is not ErrorCode.NOT_FOUND:
+                raise
+            raise await self._no_such_factor(signed_in, Method.SMS) from error
+
+    async def sms(self, signed_in: SignedIn) -> SmsChallenge:
+        """How the newest code of this login fares."""
+        return await self._otp.sms_challenge(signed_in.session.login_id, signed_in.user.id)
+
+    async def overview(self, signed_in: SignedIn) -> Overview:
+        facts = await self._standings.facts(signed_in.user, signed_in.clinic, fresh=True)
+        if facts.factors is None or facts.decision is None:
+            assert facts.away is not None
+            raise facts.away
+        return Overview(facts.factors, facts.decision)
+
+    async def start_totp(self, signed_in: SignedIn, standing: Standing, client: Client) -> TotpEnrolment:
+        """Begins to set up an authenticator app. The label tells clinics apart (R1); ':' would end the issuer."""
+        await self._check_may_enrol(signed_in, standing, Method.TOTP)
+        label = f"{signed_in.clinic.name} {signed_in.user.email}".replace(":", " ")
+        return await self._otp.start_totp(caller_of(signed_in, client), label)
+
+    async def totp_enrolment(self, signed_in: SignedIn, enrolment_id: str) -> TotpEnrolment:
+        """An enrolment that is neither confirmed nor expired, for drawing its QR code."""
+        return await self._otp.totp_enrolment(signed_in.user.id, enrolment_id)
+
+    async def start_sms(
+        self, signed_in: SignedIn, standing: Standing, client: Client, phone: str | None
+    ) -> SmsEnrolment:
+        """Sends a code to the number that is to become a factor: the one given, else the one on file."""
+        await self._check_may_enrol(signed_in, standing, Method.SMS)
+        user = signed_in.user
+        number = phone or user.phone
+        if number is None:
+            raise ServiceError(
+                ErrorCode.INVALID_REQUEST,
+                "There is no telephone number on file.",
+                errors=[{"field": "phone", "message": "Give the number that codes are to be sent to."}],
+            )
+        if standing.state is not SessionState.ACTIVE and user.phone_proven and number != user.phone:
+            raise ServiceError(ErrorCode.FORBIDDEN, "A proven number can only be changed after signing in in full.")
+        return await self._otp.start_sms(
+            uuid.uuid4().hex, caller_of(signed_in, client), number, locale_of(signed_in), only_proof=False
+        )
+
+    async def confirm(
+        self, signed_in: SignedIn, client: Client, method: Method, enrolment_id: str, code: str
+    ) -> Enrolled:
+        """Puts a factor in force with its first code, which counts as proven now. What it replaces ends, and with it
+        the user's other sessions; where nothing is replaced those wait for a code from now on."""
+        session = signed_in.session
+        typed = canonical(method, code)
+        before = await self.overview(signed_in)
+        _check_allowed(before.decision, method)
+        found = await self._otp.confirm(
+            uuid.uuid4().hex,
+            session.login_id,
+            caller_of(signed_in, client),
+            method,
+            enrolment_id,
+            typed,
+            before.decision.methods_allowed,
+        )
+        if found.verdict.result is VerdictResult.NO_SUCH_FACTOR:
+            raise ServiceError(ErrorCode.NOT_FOUND, "There is nothing to confirm here.")
+        if found.verdict.result is not VerdictResult.ACCEPTED:
+            raise refusal_for(found.verdict, method)
+        self._standings.forget_user(session.user_id)
+        factors = found.verdict.factors or await self._otp.factors_of(session.user_id)
+        left = {factor.method for factor in factors.factors}
+        replaced = any(factor.method is method or factor.method not in left for factor in before.factors.factors)
+        token = new_token()
+        rotation = Rotation(
+            old_digest=session.token_digest,
+            new_digest=digest_of(token),
+            at=self._clock.now(),
+            proven_by=method,
+            idle_minutes=before.decision.idle_minutes,
+            end_others=EndCause.ENDED if replaced else None,
+            proven_phone=found.phone if method is Method.SMS else None,
+        )
+        event = self._event("factor.enrolled", signed_in, client, method=method.value, replaced=replaced)
+        rotated = await self._rotate(session, rotation, [event])
+        user = replace(signed_in.user, phone=found.phone, phone_proven=True) if found.phone else signed_in.user
+        now_in = replace(signed_in, session=rotated, user=user)
+        decision = await self._decision_after(now_in, factors, before.decision)
+        view = SessionView(now_in, standing_of(SessionState.ACTIVE, factors, decision), token)
+        return Enrolled(Overview(factors, decision), found.backup_codes, view)
+
+    async def remove(self, signed_in: SignedIn, client: Client, method: Method) -> None:
+        """Removes a factor and ends the user's other sessions. Refused where it is the last and one is required."""
+        session = signed_in.session
+        before = await self.overview(signed_in)
+        held = {factor.method for factor in before.factors.factors}
+        if method not in held:
+            raise ServiceError(ErrorCode.NOT_FOUND, f"You have not set up {_NAMES[method]}.")
+        if held == {method} and before.decision.is_two_factor_required:
+            raise ServiceError(
+                ErrorCode.REQUIRED_BY_POLICY,
+                "A second factor is required of you, and this is the last one you have.",
+                reason=before.decision.reason.as_json(),
+                holders=[],
+            )
+        left = await self._otp.remove_factor(caller_of(signed_in, client), method)
+        self._standings.forget_user(session.user_id)
+        event = self._event("factor.removed", signed_in, client, method=method.value)
+        await self._sessions.factor_removed(session, event.at, was_last=not left.factors, event=event)
+
+    async def make_backup_codes(self, signed_in: SignedIn, client: Client) -> BackupCodes:
+        """Ten new codes; the old ones are dead. otp keeps the audit event, in the transaction of the change."""
+        codes = await self._otp.regenerate_backup_codes(caller_of(signed_in, client))
+        self._standings.forget_user(signed_in.user.id)
+        return codes
+
+    async def _check_may_enrol(self, signed_in: SignedIn, standing: Standing, method: Method) -> None:
+        offer = standing.enrolment
+        if offer is None:
+            _check_allowed((await self.overview(signed_in)).decision, method)
+            return
+        if offer.is_phone_required:
+            raise enrolment_required(standing)
+        if method not in offer.methods:
+            raise _not_allowed(method)
+
+    async def _rotate(self, session: Session, rotation: Rotation, events: Sequence[AuditEvent]) -> Session:
+        rotated = await self._sessions.rotate(session, rotation, events)
+        if rotated is None:
+            raise over(EndCause.REPLACED)
+        return rotated
+
+    async def _decision_after(self, signed_in: SignedIn, factors: UserFactors, before: Decision) -> Decision:
+        """The decision with the new factor; the earlier one where policy has gone away since."""
+        try:
+            return await self._standings.decide(signed_in.user, signed_in.clinic, factors)
+        except ServiceError:
+            return before
+
+    async def _no_such_factor(self, signed_in: SignedIn, method: Method) -> ServiceError:
+        """The refusal of a code for a factor that the user has not."""
+        if signed_in.session.verified_at is None:
+            standing = await self._standings.stand(signed_in, fresh=True)
+            if standing.state is SessionState.ENROLMENT_REQUIRED:
+                return enrolment_required(standing)
+        factors = await self._otp.factors_of(signed_in.user.id)
+        if method is Method.SMS and Method.SMS in factors.usable_methods():
+            return ServiceError(ErrorCode.CODE_EXPIRED, "There is no code that could be entered. Ask for a new one.")
+        return ServiceError(ErrorCode.CONFLICT, f"You have not set up {_NAMES[method]}.")
+
+    def _event(self, kind: str, signed_in: SignedIn, client: Client, **detail: Any) -> AuditEvent:
+        user_id = signed_in.user.id
+        now: datetime = self._clock.now()
+        detail["session_id"] = signed_in.session.id
+        return AuditEvent(kind, now, signed_in.clinic.id, "user", user_id, user_id, client.address, detail)
+
+
+def caller_of(signed_in: SignedIn, client: Client) -> OtpCaller:
+    session = signed_in.session
+    return OtpCaller(session.clinic_id, session.user_id, session.id, client.address)
+
+
+def locale_of(signed_in: SignedIn) -> str:
+    return signed_in.user.locale or signed_in.clinic.locale
+
+
+def _check_allowed(decision: Decision, method: Method) -> None:
+    if method not in decision.methods_allowed:
+        raise _not_allowed(method)
+
+
+def _not_allowed(method: Method) -> ServiceError:
+    return ServiceError(ErrorCode.CONFLICT, f"Your clinic does not offer {_NAMES[method]} as a second factor.")
