@@ -1,0 +1,270 @@
+"""Examples for the OpenAPI document: a clinic that does not exist, and codes and tokens that open nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What an operation is sent, and what it answers when all goes well; None where there is no body."""
+
+    request: Any = None
+    response: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An extension member of a problem."""
+
+    schema: Mapping[str, Any]
+    example: Any
+
+
+_SESSION_ID = "ses_8d1f0a6c2b4e4f7d9c3b5a6978e0f1d2"
+_USER_ID = "usr_2f0c9d4e8a7b4c1d9e6f3a2b1c0d9e8f"
+_ENROLMENT_ID = "enr_5b3e9f1a7c6d4e2f8091a2b3c4d5e6f7"
+_TOKEN = "ZrO2vXn0hT5kqYw8LmPfD1sJb7uGc3eA9iRx4tHyKQo"  # noqa: S105
+_REASON = {
+    "sentence": "Harbour Clinic requires two-factor authentication of everyone.",
+    "rules": [{"rule": "clinic_rule", "outcome": "requires", "detail": "since 2026-11-02"}],
+}
+_SESSION = {
+    "id": _SESSION_ID,
+    "state": "active",
+    "clinic": {"id": "cli_0a1b2c3d4e5f60718293a4b5c6d7e8f9", "slug": "harbour", "name": "Harbour Clinic"},
+    "user": {"id": _USER_ID, "email": "mina@harbour.example", "name": "Mina Okafor", "role": "practitioner"},
+    "amr": ["pwd", "otp", "mfa"],
+    "acr": "aal2",
+    "authenticated_at": "2026-11-21T08:00:00.000Z",
+    "verified_at": "2026-11-21T08:00:20.000Z",
+    "expires_at": "2026-11-21T20:00:00.000Z",
+    "idle_expires_at": "2026-11-21T08:30:20.000Z",
+    "methods": ["totp", "backup_code"],
+    "backup_codes_remaining": 10,
+}
+_NEW_SESSION = {**_SESSION, "token": _TOKEN}
+_WAITING_SESSION = {
+    **_NEW_SESSION,
+    "state": "second_factor_required",
+    "amr": ["pwd"],
+    "acr": "aal1",
+    "verified_at": None,
+    "expires_at": "2026-11-21T08:05:00.000Z",
+    "idle_expires_at": "2026-11-21T08:05:00.000Z",
+    "reason": _REASON,
+}
+_TWO_FACTOR = {
+    "enabled": True,
+    "required": True,
+    "reason": _REASON,
+    "factors": [
+        {"method": "totp", "enrolled_at": "2026-11-02T09:14:00.000Z", "last_used_at": "2026-11-21T08:00:20.000Z"}
+    ],
+    "backup_codes": {"remaining": 10, "generated_at": "2026-11-02T09:14:00.000Z"},
+    "methods_allowed": ["totp", "sms"],
+}
+_CODES = [f"{slot}7F2-K9QD-XW4T-{slot}M3B" for slot in "0123456789"]
+_ME = {
+    "id": _USER_ID,
+    "email": "mina@harbour.example",
+    "name": "Mina Okafor",
+    "role": "practitioner",
+    "phone": "+12025550142",
+    "phone_proven": True,
+    "locale": None,
+    "clinic": {"id": "cli_0a1b2c3d4e5f60718293a4b5c6d7e8f9", "slug": "harbour", "name": "Harbour Clinic"},
+}
+_SMS = {
+    "expires_at": "2026-11-21T08:05:00.000Z",
+    "resend_after": 30,
+    "phone_hint": "+1 ••••42",
+    "delivery": {"status": "queued"},
+}
+_CONFIRMED = {"two_factor": _TWO_FACTOR, "backup_codes": _CODES, "session": _NEW_SESSION}
+_CLINIC = {
+    "id": "cli_0a1b2c3d4e5f60718293a4b5c6d7e8f9",
+    "slug": "harbour",
+    "name": "Harbour Clinic",
+    "timezone": "Europe/Berlin",
+    "country": "DE",
+    "locale": "en",
+    "created_at": "2026-10-01T07:00:00.000Z",
+}
+_SECURITY = {
+    "require_two_factor": True,
+    "enforce_from": None,
+    "methods": ["totp", "sms"],
+    "phone_required": True,
+    "remember_device_days": 0,
+    "idle_minutes": 30,
+    "sms_countries": ["DE"],
+    "sms_daily_cap": 300,
+    "holds": [],
+    "version": 4,
+}
+_USER = {
+    "id": _USER_ID,
+    "email": "mina@harbour.example",
+    "name": "Mina Okafor",
+    "role": "practitioner",
+    "phone": "+12025550142",
+    "phone_proven": False,
+    "disabled": False,
+    "activated": True,
+    "created_at": "2026-10-01T07:30:00.000Z",
+}
+_LINK = {
+    "url": f"https://app.example/auth/activate/{_TOKEN}",
+    "token": _TOKEN,
+    "expires_at": "2026-11-28T08:00:00.000Z",
+}
+
+EXAMPLES: Mapping[str, Example] = {
+    "POST /v1/sessions": Example(
+        {"clinic": "harbour", "email": "mina@harbour.example", "password": "tidal gravel moon 41"}, _WAITING_SESSION
+    ),
+    "GET /v1/session": Example(None, _SESSION),
+    "POST /v1/session/second-factor": Example({"method": "totp", "code": "492039"}, _NEW_SESSION),
+    "POST /v1/session/second-factor/sms": Example(None, _SMS),
+    "GET /v1/session/second-factor/sms": Example(None, {**_SMS, "delivery": {"status": "delivered"}}),
+    "GET /v1/me": Example(None, _ME),
+    "PATCH /v1/me": Example({"phone": "+1 202 555 0142"}, {**_ME, "phone_proven": False}),
+    "POST /v1/me/phone": Example({"phone": "+1 202 555 0142"}, _SMS),
+    "POST /v1/me/phone/confirm": Example({"code": "310582"}),
+    "PUT /v1/me/password": Example(
+        {"current_password": "tidal gravel moon 41", "new_password": "quiet amber ladder 7"}, _NEW_SESSION
+    ),
+    "GET /v1/me/two-factor": Example(None, _TWO_FACTOR),
+    "POST /v1/me/two-factor/totp": Example(
+        None,
+        {
+            "enrolment_id": _ENROLMENT_ID,
+            "secret": "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP",
+            "otpauth_uri": "otpauth://totp/Countersign:Harbour%20Clinic%20mina%40harbour.example"
+            "?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP&issuer=Countersign",
+            "qr_svg": "<svg …></svg>",
+            "expires_at": "2026-11-21T08:10:00.000Z",
+        },
+    ),
+    "POST /v1/me/two-factor/totp/{enrolment_id}/confirm": Example({"code": "492039"}, _CONFIRMED),
+    "POST /v1/me/two-factor/sms": Example(
+        {"phone": "+1 202 555 0142"},
+        {
+            "enrolment_id": _ENROLMENT_ID,
+            "phone_hint": "+1 ••••42",
+            "expires_at": "2026-11-21T08:05:00.000Z",
+            "resend_after": 30,
+        },
+    ),
+    "POST /v1/me/two-factor/sms/{enrolment_id}/confirm": Example({"code": "310582"}, _CONFIRMED),
+    "POST /v1/me/two-factor/backup-codes": Example(None, {"codes": _CODES, "generated_at": "2026-11-21T08:10:00.000Z"}),
+    "GET /v1/clinic": Example(None, _CLINIC),
+    "PATCH /v1/clinic": Example({"timezone": "Europe/Berlin"}, _CLINIC),
+    "GET /v1/clinic/security": Example(None, _SECURITY),
+    "PATCH /v1/clinic/security": Example({"require_two_factor": True}, _SECURITY),
+    "POST /v1/users": Example(
+        {"email": "mina@harbour.example", "name": "Mina Okafor", "role": "practitioner"},
+        {"user": {**_USER, "phone": None, "activated": False}, "activation": _LINK},
+    ),
+    "GET /v1/users": Example(None, {"users": [_USER], "next_cursor": None}),
+    "GET /v1/users/{user_id}": Example(None, _USER),
+    "PATCH /v1/users/{user_id}": Example({"disabled": True}, {**_USER, "disabled": True}),
+    "GET /v1/users/{user_id}/two-factor": Example(None, {**_TWO_FACTOR, "requirement": "clinic_default"}),
+    "POST /v1/users/{user_id}/password-reset": Example(
+        None, {"activation": {**_LINK, "expires_at": "2026-11-21T09:00:00.000Z"}}
+    ),
+    "GET /v1/activations/{token}": Example(
+        None,
+        {
+            "kind": "invitation",
+            "expires_at": "2026-11-28T08:00:00.000Z",
+            "clinic": {"slug": "harbour", "name": "Harbour Clinic"},
+            "user": {"email": "mina@harbour.example", "name": "Mina Okafor"},
+            "password": {"min_length": 12, "max_length": 128, "hint": "12 to 128 characters of any kind."},
+        },
+    ),
+    "POST /v1/activations/{token}": Example({"password": "tidal gravel moon 41"}),
+    "GET /healthz": Example(None, {"status": "ok"}),
+    "GET /readyz": Example(
+        None,
+        {
+            "status": "ready",
+            "checks": {"database": "ok", "otp": "ok", "policy": "ok", "limits": "ok", "notifier": "ok"},
+        },
+    ),
+    "POST /v1/webhooks/twilio/status": Example({"MessageSid": "SM0123456789abcdef", "MessageStatus": "delivered"}),
+}
+
+SENTENCES: Mapping[str, str] = {
+    "bad-request": "The body is not well-formed JSON.",
+    "method-not-allowed": "This address does not take requests of this kind.",
+    "too-large": "The request is larger than 64 KiB.",
+    "unsupported-media-type": "Send JSON, with Content-Type: application/json.",
+    "invalid-request": "Something in the request is not right.",
+    "invalid-credentials": "The clinic, e-mail address or password is not right.",
+    "unauthenticated": "Please sign in.",
+    "second-factor-required": "Enter a code from your second factor to go on.",
+    "enrolment-required": "Set up a second factor to go on.",
+    "step-up-required": "Enter a fresh code from your second factor first.",
+    "invalid-code": "That code is not right.",
+    "code-already-used": "That code has been used. Wait for the next one.",
+    "code-expired": "That code is too old. Ask for a new one.",
+    "too-many-attempts": "Too many attempts. Please wait a moment and try again.",
+    "forbidden": "Only an administrator of the clinic may do this.",
+    "not-found": "There is nothing here.",
+    "gone": "This link has been used, replaced by a newer one, or has expired.",
+    "required-by-policy": "Your clinic requires two-factor authentication: the last factor stays.",
+    "conflict": "Someone else has changed this in the meantime. Please look at it again.",
+    "unavailable": "This is not working just now. Please try again in a moment.",
+    "internal-error": "Something went wrong on our side.",
+}
+
+_SECONDS = {"type": "integer", "minimum": 0}
+_METHODS = {"type": "array", "items": {"type": "string", "enum": ["totp", "sms", "backup_code"]}}
+_REASON_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "sentence": {"type": "string"},
+        "rules": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {name: {"type": "string"} for name in ("rule", "outcome", "detail")},
+                "required": ["rule", "outcome", "detail"],
+            },
+        },
+    },
+    "required": ["sentence", "rules"],
+}
+
+PROBLEM_MEMBERS: Mapping[str, Member] = {
+    "errors": Member(
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+                "required": ["field", "message"],
+            },
+        },
+        [{"field": "email", "message": "This field is needed."}],
+    ),
+    "cause": Member(
+        {"enum": ["idle", "expired", "replaced", "ended", "password_changed", "too_many"]},
+        "idle",
+    ),
+    "methods": Member(_METHODS, ["totp", "backup_code"]),
+    "phone_required": Member({"type": "boolean"}, False),
+    "reason": Member(_REASON_SCHEMA, _REASON),
+    "max_age": Member(_SECONDS, 300),
+    "attempts_left": Member(_SECONDS, 3),
+    "clock_skew_seconds": Member({"type": "integer"}, 240),
+    "hint": Member({"type": "string"}, "Your phone's clock is 4 minutes fast: set it to automatic."),
+    "retry_after": Member(_SECONDS, 17),
+    "locked": Member({"type": "boolean"}, False),
+    "holders": Member({"type": "array", "items": {"type": "string"}}, []),
+    "version": Member({"type": "integer", "minimum": 1}, 5),
+    "not_ready": Member({"type": "array", "items": {"type": "string"}}, ["otp"]),
+}

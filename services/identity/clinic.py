@@ -1,0 +1,136 @@
+"""A clinic's particulars and its rule of two-factor authentication, as its administrators read and change them.
+
+Who turns the rule on or off has a second factor of their own: nobody locks a clinic, or themselves, into what they
+have not tried, and nobody without a factor weakens the others.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from zoneinfo import available_timezones
+
+import phonenumbers
+
+from services.common.audit import AuditEvent
+from services.common.clock import Clock
+from services.common.errors import ErrorCode, ServiceError
+from services.identity.model import Client, Clinic, Method, RuleChange, SecurityRule, SignedIn
+from services.identity.peers.notifier import NotifierPeer
+from services.identity.peers.otp import OtpPeer
+from services.identity.peers.policy import PolicyPeer
+from services.identity.standing import Standings
+from services.identity.store.clinics import ClinicStore
+
+
+@dataclass(frozen=True, slots=True)
+class ClinicChange:
+    """What to change; None leaves it as it is."""
+
+    name: str | None = None
+    timezone: str | None = None
+    country: str | None = None
+    locale: str | None = None
+
+
+class ClinicOperations:
+    def __init__(
+        self,
+        store: ClinicStore,
+        policy: PolicyPeer,
+        otp: OtpPeer,
+        notifier: NotifierPeer,
+        standings: Standings,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._otp = otp
+        self._notifier = notifier
+        self._standings = standings
+        self._clock = clock
+
+    async def change(self, by: SignedIn, client: Client, change: ClinicChange) -> Clinic:
+        """Sets the clinic's particulars."""
+        changed = {name: value for name, value in _given(change).items() if value != getattr(by.clinic, name)}
+        if not changed:
+            return by.clinic
+        event = AuditEvent(
+            kind="clinic.changed",
+            at=self._clock.now(),
+            clinic_id=by.clinic.id,
+            actor_kind="user",
+            actor_id=by.user.id,
+            subject_id=None,
+            address=client.address,
+            detail={name: [getattr(by.clinic, name), value] for name, value in changed.items()},
+        )
+        return await self._store.change(by.clinic.id, event, **changed)
+
+    async def security(self, by: SignedIn) -> SecurityRule:
+        return await self._policy.rule(by.clinic.id)
+
+    async def change_security(
+        self, by: SignedIn, client: Client, change: RuleChange, versions: Collection[int] | None = None
+    ) -> SecurityRule:
+        """Changes the rule; it holds for every session of the clinic from its next request on.
+
+        `versions` (the request's If-Match): only if the rule is still one of these.
+        """
+        rule = await self._policy.rule(by.clinic.id)
+        if versions is not None:
+            if rule.version not in versions:
+                raise _changed_meanwhile(rule)
+            change = replace(change, expected_version=rule.version)
+        if change.require_two_factor == rule.require_two_factor:
+            change = replace(change, require_two_factor=None)
+        if change.require_two_factor is not None:
+            await self._check_own_factor(by)
+        if change.methods is not None:
+            await self._check_methods(change.methods)
+        changed = await self._policy.change_rule(
+            by.clinic.id, change, actor_kind="user", actor_id=by.user.id, address=client.address
+        )
+        self._standings.forget_clinic(by.clinic.id)
+        return changed
+
+    async def _check_own_factor(self, by: SignedIn) -> None:
+        factors = await self._otp.factors_of(by.user.id)
+        if not any(not factor.is_suspended for factor in factors.factors):
+            raise ServiceError(
+                ErrorCode.CONFLICT,
+                "Set up two-factor authentication for yourself first; then you can change the rule for everyone.",
+            )
+
+    async def _check_methods(self, methods: Collection[Method]) -> None:
+        if not methods:
+            raise _invalid("methods", "Choose at least one: totp, sms.")
+        if Method.BACKUP_CODE in methods:
+            raise _invalid("methods", "Backup codes come with the others and are not chosen.")
+        available = await self._notifier.methods_available()
+        for method in methods:
+            if method not in available:
+                raise _invalid("methods", f"This installation cannot do {method}.")
+
+
+def is_timezone(name: str) -> bool:
+    """Whether the name is one of the IANA time zone database."""
+    return name in available_timezones() and not name.startswith(("posix/", "right/")) and name != "localtime"
+
+
+def is_country(code: str) -> bool:
+    """Whether the code is one of ISO 3166-1 alpha-2, as far as telephone numbers know it."""
+    return code in phonenumbers.SUPPORTED_REGIONS
+
+
+def _given(change: ClinicChange) -> dict[str, str]:
+    values = {"name": change.name, "timezone": change.timezone, "country": change.country, "locale": change.locale}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _changed_meanwhile(rule: SecurityRule) -> ServiceError:
+    detail = "Someone else has changed this in the meantime. Please look at it again."
+    return ServiceError(ErrorCode.CONFLICT, detail, version=rule.version)
+
+
+def _invalid(field: str, message: str) -> ServiceError:
+    errors = [{"field": field, "message": message}]
+    return ServiceError(ErrorCode.INVALID_REQUEST, "Something in the request is not right.", errors=errors)
