@@ -10,7 +10,9 @@ DEV_STAMP := .venv/dev-$(shell cat requirements/dev.txt requirements/local.txt p
 # The runner ends with make, also when make is killed.
 DIES_WITH_MAKE := $(shell command -v setpriv >/dev/null 2>&1 && echo setpriv --pdeathsig TERM)
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-annotate --no-header pyproject.toml
+	--no-annotate --no-header
+# What is pinned stays; UPGRADE=--upgrade takes the newest.
+UPGRADE :=
 PROTOS = $(shell find proto/countersign -name '*.proto' | sort)
 PROTOC = $(PYTHON) -m grpc_tools.protoc -Iproto
 
@@ -62,11 +64,13 @@ compose-test: $(DEV_STAMP) ## the end-to-end tests against the stack in Docker, 
 	@PYTHON=$(PYTHON) sh deploy/compose_test.sh
 
 .PHONY: lock
-lock: ## pin every package anew (needs uv); all files agree, because each is held to the largest
-	$(LOCK) --all-extras --all-groups -o requirements/dev.txt
-	$(LOCK) -c requirements/dev.txt --extra identity --extra otp --extra policy --extra notifier --extra traces --extra local -o requirements/local.txt
-	for service in identity otp policy notifier; do \
-	  $(LOCK) -c requirements/dev.txt --extra $$service --extra traces -o requirements/$$service.txt || exit 1; done
+lock: ## write the lock files from pyproject.toml (needs uv); each is held to the largest, so all agree
+	$(LOCK) $(UPGRADE) pyproject.toml --all-extras --group dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml -c requirements/dev.txt --all-extras -o requirements/local.txt
+	for service in identity otp policy notifier; do $(LOCK) pyproject.toml -c requirements/dev.txt \
+	  --extra $$service --extra traces -o requirements/$$service.txt || exit 1; done
+	for image in bootstrap standin; do $(LOCK) -c requirements/dev.txt \
+	  --group pyproject.toml:$$image -o requirements/$$image.txt || exit 1; done
 
 .venv/bin/python:
 	@sh deploy/make_venv.sh .venv
