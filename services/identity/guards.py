@@ -33,7 +33,7 @@ from services.identity.sessions import Standing, is_fresh
 from services.identity.standing import refusal_of, unauthenticated
 
 CSRF_HEADER = "x-csrf-token"
-CSRF_FIELD = "csrf_token"
+CSRF_FIELD = "csrf"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 _RENEW_AFTER = timedelta(seconds=1)

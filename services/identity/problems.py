@@ -38,8 +38,8 @@ PROBLEMS: Mapping[str, tuple[int, str, tuple[str, ...]]] = {
     "not-found": (404, "Not found", ()),
     "gone": (410, "Gone", ()),
     "required-by-policy": (409, "Required here", ("reason", "holders")),
-    "conflict": (409, "Not as things are", ()),
-    "unavailable": (503, "Not working just now", ("retry_after",)),
+    "conflict": (409, "Not as things are", ("version",)),
+    "unavailable": (503, "Not working just now", ("retry_after", "not_ready")),
     "internal-error": (500, "Something went wrong", ()),
 }
 _BY_STATUS = {

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from services.identity.api import openapi
+from services.identity.api.openapi import describe
 from services.identity.guards import PUBLIC, GatewayDep
 from services.identity.problems import problem
 
@@ -54,6 +54,6 @@ async def twilio_status(
 async def openapi_json(request: Request, gateway: GatewayDep) -> JSONResponse:
     document = getattr(request.app.state, "openapi", None)
     if document is None:
-        document = openapi.describe(request.app.router.routes, gateway.settings)
+        document = describe(request.app.router.routes, gateway.settings)
         request.app.state.openapi = document
     return JSONResponse(document, headers={"Cache-Control": "public, max-age=300"})
