@@ -1,0 +1,50 @@
+"""The otp service's commands: `serve` and `migrate`."""
+
+from pathlib import Path
+
+import typer
+import uvloop
+
+from services.common import logs, metrics, tracing
+from services.common.clock import SystemClock
+from services.common.migrate import migrate as apply_migrations
+from services.common.settings import load_settings
+from services.otp.app import OtpService
+from services.otp.settings import OtpMigrationSettings, OtpSettings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Codes: TOTP, backup codes, text messages.")
+
+
+@app.command()
+def serve() -> None:
+    """Serves the otp contract until SIGTERM."""
+    settings = OtpSettings.load()
+    logs.configure("otp", settings.log_level)
+    tracing.configure("otp", settings.otlp_endpoint)
+    metrics.serve(settings.metrics_listen)
+    uvloop.run(_serve(settings))
+
+
+@app.command()
+def migrate() -> None:
+    """Brings the database up to date, as its owner."""
+    settings = load_settings(OtpMigrationSettings, strict=False)
+    applied = apply_migrations(
+        settings.owner_database_url,
+        settings.owner_database_password.get_secret_value(),
+        Path(__file__).with_name("migrations"),
+    )
+    print(f"otp: {', '.join(applied) or 'nothing to do'}")
+
+
+async def _serve(settings: OtpSettings) -> None:
+    service = OtpService(settings, SystemClock())
+    await service.start()
+    try:
+        await service.server.run_until_stopped()
+    finally:
+        await service.close()
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,280 @@
+"""Confirms an enrolment with a code. What is confirmed is in force at once, and ends what it replaces, in the one
+transaction that also counts the guess and keeps the verdict.
+
+Backup codes are made where the user is left without living ones: with the first factor, with one that replaces another
+of its kind (a changed phone), and after a bypass. Their hashing takes time, so it is done between two tries of the
+transaction; the first one is rolled back and told to nobody.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from services.common.audit import AuditEvent
+from services.common.clock import Clock
+from services.common.errors import ErrorCode, ServiceError, unavailable
+from services.otp import sms_codes, totp
+from services.otp.backup_codes import SLOTS, BackupCodeHasher, NewSet
+from services.otp.code_shape import canonical
+from services.otp.enrolment import gone, not_found, totp_secret_of
+from services.otp.judgement import ACCEPTED_AGAIN_FOR, judge, refusal_by_budget, verdict_event
+from services.otp.marks import Marks
+from services.otp.model import (
+    Account,
+    Attempt,
+    Enrolment,
+    EnrolmentId,
+    EnrolmentKind,
+    LoginId,
+    Method,
+    Result,
+    SmsFactor,
+    TotpFactor,
+    Verdict,
+)
+from services.otp.store.accounts import Accounts, AttemptAlreadyTold, HeldAccount, Telling
+from services.otp.turns import Turns
+from services.otp.vault import Vault, enrolment_context, sms_phone_context, totp_secret_context
+from services.otp.verification import check_same_attempt
+
+_METHODS = {EnrolmentKind.TOTP: Method.TOTP, EnrolmentKind.SMS: Method.SMS, EnrolmentKind.PHONE_PROOF: Method.SMS}
+_MOST_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """A code for an enrolment, and what its success shall end. `enrolment_id` is empty for a session's newest phone
+    proof."""
+
+    attempt: Attempt
+    enrolment_id: EnrolmentId
+    kind: EnrolmentKind
+    methods_allowed: Collection[Method]
+    replaces_all: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The answer. `account`, `new_codes` and `phone` only with ACCEPTED."""
+
+    verdict: Verdict
+    account: Account | None = None
+    new_codes: tuple[str, ...] = ()
+    generated_at: datetime | None = None
+    phone: str = ""
+
+
+class _NeedsNewSet(Exception):
+    """The confirmation must make backup codes and has none hashed yet."""
+
+
+class Confirmation:
+    def __init__(
+        self, accounts: Accounts, vault: Vault, marks: Marks, hasher: BackupCodeHasher, turns: Turns, clock: Clock
+    ) -> None:
+        self._accounts = accounts
+        self._vault = vault
+        self._marks = marks
+        self._hasher = hasher
+        self._turns = turns
+        self._clock = clock
+
+    async def confirm(self, request: Confirm) -> Confirmed:
+        attempt = request.attempt
+        user_id = attempt.caller.user_id
+        if request.methods_allowed and attempt.method not in request.methods_allowed:
+            raise ServiceError(ErrorCode.CONFLICT, "Your clinic does not allow this kind of second factor.")
+        code = canonical(attempt.method, attempt.code)
+        if code is None:
+            return Confirmed(Verdict(Result.MALFORMED, 0))
+        mark = self._marks.attempt(user_id, f"enrolment:{attempt.method}", code)
+        new_set: NewSet | None = None
+        judged_at: datetime | None = None
+        async with self._turns.turn(user_id):
+            for _ in range(_MOST_TRIES):
+                try:
+                    async with self._accounts.hold(user_id) as held:
+                        # A second try judges at the first one's time: hashing must not make a right code late.
+                        judged_at = judged_at or self._clock.now()
+                        return await _Hearing(self._vault, self._marks, held, request, code, mark, judged_at).hear(
+                            new_set
+                        )
+                except _NeedsNewSet:
+                    new_set = await self._hasher.new_set(user_id)
+                except AttemptAlreadyTold:
+                    continue
+        raise unavailable("account")
+
+
+class _Hearing:
+    """One try at one confirmation, within the transaction."""
+
+    def __init__(
+        self, vault: Vault, marks: Marks, held: HeldAccount, request: Confirm, code: str, mark: bytes, now: datetime
+    ) -> None:
+        self._vault = vault
+        self._marks = marks
+        self._held = held
+        self._request = request
+        self._attempt = request.attempt
+        self._code = code
+        self._mark = mark
+        self._now = now
+
+    async def hear(self, new_set: NewSet | None) -> Confirmed:
+        account = self._held.account
+        enrolment = await self._find()
+        if account is None or enrolment is None:
+            raise not_found()
+        told = await self._held.told_verdict(self._attempt.attempt_id)
+        check_same_attempt(told, self._attempt, self._mark)
+        if told is not None and told.verdict.result is not Result.ACCEPTED:
+            return Confirmed(told.verdict)
+        if enrolment.confirmed_at is not None:
+            return await self._confirm_again(account, enrolment, new_set, is_told=told is not None)
+        if not enrolment.is_open(self._now):
+            raise gone()
+        if refusal := refusal_by_budget(account, self._now):
+            await self._held.tell(self._telling(refusal))
+            return Confirmed(refusal)
+        result, step = await self._compare(enrolment)
+        if result is not Result.ACCEPTED:
+            judged, verdict = judge(account, self._attempt.login_id, result, self._now)
+            if result is Result.WRONG:
+                await self._held.tell_wrong(self._telling(verdict, enrolment_id=enrolment.id), judged)
+            else:
+                await self._held.tell(self._telling(verdict, enrolment_id=enrolment.id))
+            return Confirmed(verdict)
+        return await self._put_in_force(account, enrolment, step, new_set)
+
+    async def _find(self) -> Enrolment | None:
+        """The enrolment, where it is this user's, this session's and of this kind."""
+        caller = self._attempt.caller
+        if not self._request.enrolment_id and self._request.kind is EnrolmentKind.PHONE_PROOF:
+            return await self._held.enrolments.newest(EnrolmentKind.PHONE_PROOF, caller.session_id)
+        enrolment = await self._held.enrolments.get(self._request.enrolment_id)
+        if enrolment is None or enrolment.kind is not self._request.kind or enrolment.session_id != caller.session_id:
+            return None
+        return enrolment
+
+    async def _compare(self, enrolment: Enrolment) -> tuple[Result, int]:
+        if enrolment.kind is EnrolmentKind.TOTP:
+            match = totp.match(totp_secret_of(self._open(enrolment)), self._code, self._now, 0)
+            return (Result.WRONG, 0) if match is None else (Result.ACCEPTED, match.step)
+        challenge = await self._held.challenges.newest(LoginId(enrolment.id))
+        result = sms_codes.compare(self._marks, challenge, self._code, self._now)
+        if challenge is not None and result is Result.ACCEPTED:
+            await self._held.challenges.spend(challenge.id, self._now)
+        elif challenge is not None and result is Result.WRONG:
+            await self._held.challenges.count_wrong(challenge.id)
+        return result, 0
+
+    async def _put_in_force(
+        self, account: Account, enrolment: Enrolment, step: int, new_set: NewSet | None
+    ) -> Confirmed:
+        judged, verdict = judge(account, self._attempt.login_id, Result.ACCEPTED, self._now)
+        changed, phone = self._with_factor(judged, enrolment, step)
+        events: list[AuditEvent] = []
+        makes_codes = False
+        if enrolment.kind is not EnrolmentKind.PHONE_PROOF:
+            changed, ended = self._without_others(changed)
+            is_replaced = (account.totp if enrolment.kind is EnrolmentKind.TOTP else account.sms) is not None
+            makes_codes = is_replaced or self._request.replaces_all or account.backup_codes_left == 0
+            events.append(self._event("factor.replaced" if is_replaced else "factor.added", self._attempt.method))
+            events += [self._event("factor.removed", method) for method in ended]
+            if is_replaced or ended:
+                await self._held.forget_accepted()
+            if Method.SMS in ended or enrolment.kind is EnrolmentKind.SMS:
+                await self._held.challenges.end_all(self._now)
+        if makes_codes:
+            changed = await self._with_new_codes(changed, new_set)
+            events.append(self._event("backup_codes.made", Method.BACKUP_CODE))
+        await self._held.enrolments.confirm(
+            enrolment.id,
+            self._attempt.login_id,
+            self._mark,
+            self._now,
+            has_made_backup_codes=makes_codes,
+            keeps_secret=enrolment.kind is not EnrolmentKind.TOTP,
+        )
+        await self._held.save(changed)
+        await self._held.tell_accepted(self._telling(verdict, enrolment_id=enrolment.id), changed)
+        for event in events:
+            await self._held.record(event)
+        return self._answer(verdict, changed, new_set if makes_codes else None, phone)
+
+    async def _confirm_again(
+        self, account: Account, enrolment: Enrolment, new_set: NewSet | None, *, is_told: bool
+    ) -> Confirmed:
+        """The login that confirmed may hear it again for ten minutes, with fresh backup codes in place of those it
+        never saw (A73). Anyone else finds the enrolment gone."""
+        is_same = (enrolment.confirmed_login_id, enrolment.confirmed_mark) == (self._attempt.login_id, self._mark)
+        if not is_same or enrolment.confirmed_at is None or self._now - enrolment.confirmed_at > ACCEPTED_AGAIN_FOR:
+            raise gone()
+        verdict = Verdict(Result.ACCEPTED, account.budget.standing(self._now).attempts_left)
+        if enrolment.has_made_backup_codes:
+            account = await self._with_new_codes(account, new_set)
+            await self._held.save(account)
+            await self._held.record(self._event("backup_codes.made", Method.BACKUP_CODE))
+        if not is_told:
+            telling = self._telling(verdict, enrolment_id=enrolment.id, again=True)
+            await self._held.tell(replace(telling, is_again=True))
+        phone = "" if enrolment.kind is EnrolmentKind.TOTP or enrolment.secret is None else self._open(enrolment)
+        return self._answer(verdict, account, new_set if enrolment.has_made_backup_codes else None, phone)
+
+    def _with_factor(self, account: Account, enrolment: Enrolment, step: int) -> tuple[Account, str]:
+        """The account with what is confirmed, its secret sealed for its new place; and the proven number."""
+        opened = self._open(enrolment)
+        if enrolment.kind is EnrolmentKind.TOTP:
+            sealed = self._vault.seal(totp_secret_of(opened), totp_secret_context(enrolment.id, account.user_id))
+            return replace(account, totp=TotpFactor(enrolment.id, sealed, self._now, self._now, step)), ""
+        if enrolment.kind is EnrolmentKind.PHONE_PROOF:
+            return account, opened
+        sealed = self._vault.seal(opened, sms_phone_context(enrolment.id, account.user_id))
+        factor = SmsFactor(enrolment.id, sealed, enrolment.phone_hint or "", self._now, self._now)
+        return replace(account, sms=factor), opened
+
+    def _without_others(self, account: Account) -> tuple[Account, list[Method]]:
+        """Without the factors that the clinic does not allow, or, after a bypass, without any other."""
+        ended: list[Method] = []
+        for method, factor in ((Method.TOTP, account.totp), (Method.SMS, account.sms)):
+            if factor is None or method is self._attempt.method:
+                continue
+            is_allowed = not self._request.methods_allowed or method in self._request.methods_allowed
+            if self._request.replaces_all or not is_allowed:
+                account = replace(account, totp=None) if method is Method.TOTP else replace(account, sms=None)
+                ended.append(method)
+        return account, ended
+
+    async def _with_new_codes(self, account: Account, new_set: NewSet | None) -> Account:
+        if new_set is None:
+            raise _NeedsNewSet
+        await self._held.backup_codes.replace(new_set.set_id, SLOTS, new_set.hashes)
+        return replace(account, backup_codes_left=len(new_set.codes), backup_codes_generated_at=self._now)
+
+    def _open(self, enrolment: Enrolment) -> str:
+        if enrolment.secret is None:
+            raise gone()
+        return self._vault.open(enrolment.secret, enrolment_context(enrolment.id, enrolment.user_id))
+
+    def _answer(self, verdict: Verdict, account: Account, new_set: NewSet | None, phone: str) -> Confirmed:
+        if new_set is None:
+            return Confirmed(verdict, account, phone=phone)
+        return Confirmed(verdict, account, new_set.codes, self._now, phone)
+
+    def _telling(self, verdict: Verdict, **facts: object) -> Telling:
+        event = verdict_event(self._attempt, verdict, self._now, purpose=self._request.kind.value, **facts)
+        return Telling(self._attempt, self._mark, verdict, event)
+
+    def _event(self, kind: str, method: Method) -> AuditEvent:
+        caller = self._attempt.caller
+        return AuditEvent(
+            kind=kind,
+            at=self._now,
+            clinic_id=caller.clinic_id,
+            actor_kind="user",
+            actor_id=caller.user_id,
+            subject_id=caller.user_id,
+            address=caller.address or None,
+            detail={"method": method.value, "session_id": caller.session_id},
+        )

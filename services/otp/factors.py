@@ -1,0 +1,104 @@
+"""A user's confirmed factors: looked at, removed; backup codes made anew; the guess budget set to full."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from services.common.audit import AuditEvent
+from services.common.clock import Clock
+from services.common.errors import ErrorCode, ServiceError
+from services.otp.backup_codes import SLOTS, BackupCodeHasher, NewSet
+from services.otp.guess_budget import GuessBudget
+from services.otp.model import Account, Caller, ClinicId, Method, UserId
+from services.otp.store.accounts import Accounts
+from services.otp.turns import Turns
+
+
+class Factors:
+    def __init__(self, accounts: Accounts, hasher: BackupCodeHasher, turns: Turns, clock: Clock) -> None:
+        self._accounts = accounts
+        self._hasher = hasher
+        self._turns = turns
+        self._clock = clock
+
+    async def of_users(self, user_ids: Sequence[UserId]) -> list[Account]:
+        """In the same order; a user without a row has no factor and a full budget."""
+        found = await self._accounts.read_many(user_ids)
+        return [
+            account or Account(user_id, ClinicId(""), GuessBudget())
+            for user_id, account in zip(user_ids, found, strict=True)
+        ]
+
+    async def regenerate_backup_codes(self, caller: Caller) -> tuple[NewSet, datetime]:
+        async with self._turns.turn(caller.user_id):
+            _check_has_factor(await self._accounts.read(caller.user_id))
+            new_set = await self._hasher.new_set(caller.user_id)
+            async with self._accounts.hold(caller.user_id) as held:
+                now = self._clock.now()
+                account = _check_has_factor(held.account)
+                await held.backup_codes.replace(new_set.set_id, SLOTS, new_set.hashes)
+                left = len(new_set.codes)
+                await held.save(replace(account, backup_codes_left=left, backup_codes_generated_at=now))
+                await held.record(_event(caller, "backup_codes.made", now, method=Method.BACKUP_CODE.value))
+            return new_set, now
+
+    async def remove(self, caller: Caller, method: Method) -> Account:
+        """The account without the factor; with the last one, the backup codes are gone too."""
+        async with self._turns.turn(caller.user_id), self._accounts.hold(caller.user_id) as held:
+            now = self._clock.now()
+            account = held.account
+            if account is None or (account.totp if method is Method.TOTP else account.sms) is None:
+                raise ServiceError(ErrorCode.NOT_FOUND, "There is no such second factor.")
+            changed = replace(account, totp=None) if method is Method.TOTP else replace(account, sms=None)
+            if changed.totp is None and changed.sms is None:
+                await held.backup_codes.remove()
+                changed = replace(changed, backup_codes_left=0, backup_codes_generated_at=None)
+            if method is Method.SMS:
+                await held.challenges.end_all(now)
+            await held.forget_accepted()
+            await held.save(changed)
+            await held.record(_event(caller, "factor.removed", now, method=method.value))
+            return changed
+
+    async def reset_guess_budget(self, user_id: UserId, clinic_id: ClinicId, cause: str) -> None:
+        """Full again; the old figures stay in the audit trail."""
+        async with self._turns.turn(user_id), self._accounts.hold(user_id) as held:
+            now = self._clock.now()
+            if held.account is None:
+                return
+            before = held.account.budget
+            await held.save(replace(held.account, budget=GuessBudget()))
+            await held.record(
+                AuditEvent(
+                    kind="guess_budget.reset",
+                    at=now,
+                    clinic_id=clinic_id,
+                    actor_kind="system",
+                    actor_id=None,
+                    subject_id=user_id,
+                    detail={
+                        "cause": cause,
+                        "wrong_guesses": len(before.guesses),
+                        "locked_at": before.locked_at.isoformat() if before.locked_at else None,
+                    },
+                )
+            )
+
+
+def _check_has_factor(account: Account | None) -> Account:
+    if account is None or (account.totp is None and account.sms is None):
+        raise ServiceError(ErrorCode.CONFLICT, "Backup codes need a second factor first.")
+    return account
+
+
+def _event(caller: Caller, kind: str, now: datetime, **detail: object) -> AuditEvent:
+    return AuditEvent(
+        kind=kind,
+        at=now,
+        clinic_id=caller.clinic_id,
+        actor_kind="user",
+        actor_id=caller.user_id,
+        subject_id=caller.user_id,
+        address=caller.address or None,
+        detail={"session_id": caller.session_id, **detail},
+    )

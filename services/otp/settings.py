@@ -1,0 +1,40 @@
+"""The otp service's settings: variables that begin with OTP_."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from services.common.settings import MigrationSettings, ServiceSettings
+
+
+class OtpSettings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="OTP_")
+
+    listen: str = "127.0.0.1:50051"
+    """host:port of the gRPC server."""
+    redis_url: str
+    """The limits' store, without its password."""
+    redis_password: SecretStr
+    limits_pepper: SecretStr = Field(min_length=16)
+    """Keys the hashes under which limits are counted; the same in every service that counts."""
+    keyring_file: Path
+    """JSON keyring that wraps what is sealed in the database."""
+    code_pepper: SecretStr = Field(min_length=16)
+    """Keys the hashes of codes; a copy of the database alone tells no code."""
+    notifier_target: str
+    """host:port of the notifier service."""
+    product_name: str = Field(default="Countersign", min_length=1, max_length=64)
+    """The issuer that authenticator apps show."""
+
+    @field_validator("product_name")
+    @classmethod
+    def _without_colon(cls, name: str) -> str:
+        # The otpauth label separates issuer and account by a colon.
+        if ":" in name or not name.isprintable():
+            raise ValueError("must be printable and hold no colon")
+        return name
+
+
+class OtpMigrationSettings(MigrationSettings):
+    model_config = SettingsConfigDict(env_prefix="OTP_")

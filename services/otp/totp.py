@@ -1,0 +1,62 @@
+"""TOTP as RFC 6238 has it, for the one form every authenticator app computes: SHA-1, six digits, 30 seconds.
+
+A code is judged by the step it belongs to: accepted only for a step after the last accepted one, so that none passes
+twice and none of an earlier step passes after a later one (P1, P2).
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from hmac import compare_digest
+from urllib.parse import quote
+
+import pyotp
+
+STEP_SECONDS = 30
+WINDOW_STEPS = 1
+"""One step either way: RFC 6238 5.2 for delay, and as much for clocks. Wider windows became CVE-2024-7318."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The step that a code belongs to, and whether that step was spent before."""
+
+    step: int
+    is_spent: bool
+
+
+def new_secret() -> str:
+    """160 bits (RFC 4226 R6 advises them) in 32 characters of base32, unpadded."""
+    return pyotp.random_base32(32)
+
+
+def step_at(now: datetime) -> int:
+    return int(now.timestamp()) // STEP_SECONDS
+
+
+def match(secret: str, code: str, now: datetime, last_step: int) -> Match | None:
+    """The newest step of the window that has this code, or None."""
+    generator = pyotp.TOTP(secret)
+    current = step_at(now)
+    found: int | None = None
+    for step in range(current - WINDOW_STEPS, current + WINDOW_STEPS + 1):
+        # All are computed and the newest wins: two steps may share a code, and the older would leave the newer unspent.
+        if compare_digest(generator.generate_otp(step).encode(), code.encode()):
+            found = step
+    return None if found is None else Match(found, found <= last_step)
+
+
+def seconds_to_next_code(now: datetime, last_step: int) -> int:
+    """How long until an authenticator app shows a code that is not spent yet; at least 1."""
+    if last_step < step_at(now):
+        return 1
+    return STEP_SECONDS - int(now.timestamp()) % STEP_SECONDS
+
+
+def otpauth_uri(issuer: str, account_label: str, secret: str) -> str:
+    """What the QR code says. A colon in the label would end the issuer for apps that decode before they split."""
+    label = re.sub(r"\s*:\s*", " - ", "".join(filter(str.isprintable, account_label))).strip()
+    return (
+        f"otpauth://totp/{quote(issuer, safe='')}:{quote(label, safe='')}"
+        f"?secret={secret}&issuer={quote(issuer, safe='')}&algorithm=SHA1&digits=6&period={STEP_SECONDS}"
+    )
