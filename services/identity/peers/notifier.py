@@ -3,14 +3,18 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from countersign.notifier.v1 import notifier_pb2
-from countersign.notifier.v1.notifier_pb2_grpc import NotifierAsyncStub, NotifierStub
+from countersign.notifier.v1.notifier_pb2_grpc import NotifierStub
 
 from services.common.clock import Clock
 from services.common.errors import ServiceError
 from services.common.rpc_client import Peer
 from services.identity.model import Method
+
+if TYPE_CHECKING:
+    from countersign.notifier.v1.notifier_pb2_grpc import NotifierAsyncStub
 
 _SECONDS = 1.5
 _CAPABILITIES_HOLD = timedelta(seconds=30)

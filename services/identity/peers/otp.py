@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from countersign.otp.v1 import otp_pb2
-from countersign.otp.v1.otp_pb2_grpc import OtpAsyncStub, OtpStub
+from countersign.otp.v1.otp_pb2_grpc import OtpStub
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.common.errors import unavailable
@@ -26,6 +27,9 @@ from services.identity.model import (
     Verdict,
     VerdictResult,
 )
+
+if TYPE_CHECKING:
+    from countersign.otp.v1.otp_pb2_grpc import OtpAsyncStub
 
 _SECONDS = 2.0
 _VERIFY_SECONDS = 2.5

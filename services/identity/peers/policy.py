@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from countersign.policy.v1 import policy_pb2
-from countersign.policy.v1.policy_pb2_grpc import PolicyAsyncStub, PolicyStub
+from countersign.policy.v1.policy_pb2_grpc import PolicyStub
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.common.errors import unavailable
@@ -26,6 +27,9 @@ from services.identity.model import (
     UserId,
     in_order,
 )
+
+if TYPE_CHECKING:
+    from countersign.policy.v1.policy_pb2_grpc import PolicyAsyncStub
 
 _SECONDS = 1.5
 _LEAST_IDLE_MINUTES, _MOST_IDLE_MINUTES = 5, 60
