@@ -1,8 +1,8 @@
-"""The identity service's commands: `serve` and `migrate`. Everything is wired here, top to bottom."""
+"""The identity service's commands: `serve`, `migrate`, and the operator's. Everything is wired here, top to bottom."""
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,10 +20,12 @@ from services.identity.accounts import Accounts
 from services.identity.activations import Activations
 from services.identity.app import create_app
 from services.identity.clinic import ClinicOperations
+from services.identity.commands import add_to
 from services.identity.cookies import Cookies
 from services.identity.gateway import Gateway
 from services.identity.limits import Limits
 from services.identity.login import SignIn
+from services.identity.operator import Operator
 from services.identity.passwords import Passwords
 from services.identity.peers.notifier import NotifierPeer
 from services.identity.peers.otp import OtpPeer
@@ -127,6 +129,35 @@ def wire(
         ),
         close_others=close_others,
     )
+
+
+@contextlib.asynccontextmanager
+async def _operator() -> AsyncIterator[Operator]:
+    """What the operator's commands need, connected for the length of one."""
+    settings = IdentitySettings.load()
+    logs.configure("identity", settings.log_level)
+    clock = SystemClock()
+    database = Database(settings.database_url, settings.database_password.get_secret_value(), 1)
+    policy = PolicyPeer(settings.policy_target, settings.tls_dir)
+    notifier = NotifierPeer(settings.notifier_target, settings.tls_dir, clock)
+    await database.open()
+    try:
+        yield Operator(
+            ClinicStore(database),
+            StaffStore(database),
+            ActivationStore(database),
+            policy,
+            notifier,
+            clock,
+            settings.public_url,
+        )
+    finally:
+        await policy.close()
+        await notifier.close()
+        await database.close()
+
+
+add_to(app, _operator)
 
 
 async def _serve(settings: IdentitySettings) -> None:

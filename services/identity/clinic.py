@@ -6,9 +6,6 @@ have not tried, and nobody without a factor weakens the others.
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from zoneinfo import available_timezones
-
-import phonenumbers
 
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
@@ -109,16 +106,6 @@ class ClinicOperations:
         for method in methods:
             if method not in available:
                 raise _invalid("methods", f"This installation cannot do {method}.")
-
-
-def is_timezone(name: str) -> bool:
-    """Whether the name is one of the IANA time zone database."""
-    return name in available_timezones() and not name.startswith(("posix/", "right/")) and name != "localtime"
-
-
-def is_country(code: str) -> bool:
-    """Whether the code is one of ISO 3166-1 alpha-2, as far as telephone numbers know it."""
-    return code in phonenumbers.SUPPORTED_REGIONS
 
 
 def _given(change: ClinicChange) -> dict[str, str]:

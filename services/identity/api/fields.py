@@ -5,13 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from services.identity.clinic import is_country, is_timezone
-
-# No control character anywhere (A61), and something to see at both ends.
-_LINE = r"^[^\s\x00-\x1f\x7f-\x9f](?:[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_EMAIL = rf"^[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})+$"
-SLUG = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
+from services.identity import particulars
 
 
 def _without_null_defaults(schema: dict[str, Any]) -> None:
@@ -28,24 +22,33 @@ class Body(BaseModel):
 
 
 def _timezone(value: str) -> str:
-    if not is_timezone(value):
+    if not particulars.is_timezone(value):
         raise ValueError("This is no time zone of the IANA database, such as Europe/Berlin.")
     return value
 
 
 def _country(value: str) -> str:
-    if not is_country(value):
+    if not particulars.is_country(value):
         raise ValueError("This is no country code of ISO 3166-1, such as DE.")
     return value
 
 
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=_LINE, examples=["Mina Okafor"])]
-Email = Annotated[str, Field(min_length=6, max_length=254, pattern=_EMAIL, examples=["mina@harbour.example"])]
-Timezone = Annotated[
-    str, Field(max_length=64, pattern=r"^[A-Za-z0-9+_/-]+$", examples=["Europe/Berlin"]), AfterValidator(_timezone)
+Name = Annotated[
+    str, Field(min_length=1, max_length=particulars.NAME_MOST, pattern=particulars.NAME, examples=["Mina Okafor"])
 ]
-Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$", examples=["DE"]), AfterValidator(_country)]
-Locale = Annotated[str, Field(max_length=35, pattern=r"^[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*$", examples=["en-GB"])]
+Email = Annotated[
+    str,
+    Field(
+        min_length=6, max_length=particulars.EMAIL_MOST, pattern=particulars.EMAIL, examples=["mina@harbour.example"]
+    ),
+]
+Timezone = Annotated[
+    str,
+    Field(max_length=64, pattern=particulars.TIMEZONE, examples=["Europe/Berlin"]),
+    AfterValidator(_timezone),
+]
+Country = Annotated[str, Field(pattern=particulars.COUNTRY, examples=["DE"]), AfterValidator(_country)]
+Locale = Annotated[str, Field(max_length=particulars.LOCALE_MOST, pattern=particulars.LOCALE, examples=["en-GB"])]
 Phone = Annotated[str, Field(min_length=3, max_length=40, examples=["+49 1512 3456789"])]
 
 
