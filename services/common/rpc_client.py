@@ -96,6 +96,7 @@ class Peer(Generic[StubT]):
         """Raises `unavailable` unless the peer answers and says that it serves."""
         if self._channel is None:
             _ = self.stub  # opens it
+        assert self._channel is not None
         health: Any = health_pb2_grpc.HealthStub(self._channel)
         response: Any = await self.call(health.Check, health_pb2.HealthCheckRequest(), seconds)
         if response.status != health_pb2.HealthCheckResponse.SERVING:

@@ -98,9 +98,7 @@ class Accounts:
         await self._users.set_proven_phone(signed_in.user.id, found.phone, event)
         self._standings.forget_user(signed_in.user.id)
 
-    async def change_password(
-        self, signed_in: SignedIn, standing: Standing, client: Client, current: str, new: str
-    ) -> SessionView:
+    async def change_password(self, signed_in: SignedIn, client: Client, current: str, new: str) -> SessionView:
         """Sets another password; this session goes on under a new token, every other one of the user ends."""
         user, clinic, session = signed_in.user, signed_in.clinic, signed_in.session
         old_hash = await self._proven_hash(signed_in, client, current)

@@ -1,0 +1,89 @@
+"""A session as JSON, the same wherever one is answered, and the model that describes it."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from services.identity.api.fields import rfc3339
+from services.identity.model import Method, Role, SessionState
+from services.identity.sessions import SessionView, acr_of, amr_of, expires_at, idle_expires_at
+
+
+class ClinicName(BaseModel):
+    id: str
+    slug: str
+    name: str
+
+
+class UserName(BaseModel):
+    id: str
+    email: str
+    name: str
+    role: Role
+
+
+class RuleOutcomeAnswer(BaseModel):
+    rule: str
+    outcome: str
+    detail: str
+
+
+class ReasonAnswer(BaseModel):
+    sentence: str
+    rules: list[RuleOutcomeAnswer]
+
+
+class EnrolmentOfferAnswer(BaseModel):
+    methods: list[Method]
+    phone_required: bool
+
+
+class SessionAnswer(BaseModel):
+    """Who this is, how strongly proven, and what is still missing. `token` comes only when it is new."""
+
+    id: str
+    state: SessionState
+    token: str = ""
+    clinic: ClinicName
+    user: UserName
+    amr: list[str]
+    acr: Literal["aal1", "aal2"]
+    authenticated_at: datetime
+    verified_at: datetime | None
+    expires_at: datetime
+    idle_expires_at: datetime
+    methods: list[Method]
+    backup_codes_remaining: int = 0
+    enrolment: EnrolmentOfferAnswer = EnrolmentOfferAnswer(methods=[], phone_required=False)
+    reason: ReasonAnswer = ReasonAnswer(sentence="", rules=[])
+
+
+def session_as_json(view: SessionView) -> dict[str, Any]:
+    session, user, clinic = view.signed_in.session, view.signed_in.user, view.signed_in.clinic
+    standing = view.standing
+    body: dict[str, Any] = {
+        "id": session.id,
+        "state": standing.state.value,
+        "clinic": {"id": clinic.id, "slug": clinic.slug, "name": clinic.name},
+        "user": {"id": user.id, "email": user.email, "name": user.name, "role": user.role.value},
+        "amr": amr_of(session),
+        "acr": acr_of(session),
+        "authenticated_at": rfc3339(session.authenticated_at),
+        "verified_at": rfc3339(session.verified_at) if session.verified_at else None,
+        "expires_at": rfc3339(expires_at(session)),
+        "idle_expires_at": rfc3339(idle_expires_at(session)),
+        "methods": [method.value for method in standing.methods],
+    }
+    if view.token is not None:
+        body["token"] = view.token
+    if standing.backup_codes_remaining is not None:
+        body["backup_codes_remaining"] = standing.backup_codes_remaining
+    if standing.enrolment is not None:
+        body["enrolment"] = {
+            "methods": [method.value for method in standing.enrolment.methods],
+            "phone_required": standing.enrolment.is_phone_required,
+        }
+    if standing.reason is not None:
+        body["reason"] = standing.reason.as_json()
+    return body
