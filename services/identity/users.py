@@ -22,11 +22,9 @@ from services.identity.model import (
     ActivationKind,
     Client,
     ClinicId,
-    Decision,
     Role,
     SignedIn,
     User,
-    UserFactors,
     UserId,
 )
 from services.identity.peers.otp import OtpPeer
@@ -36,6 +34,7 @@ from services.identity.store.activations import ActivationStore
 from services.identity.store.sessions import SessionStore
 from services.identity.store.staff import EmailTaken, LastAdministrator, Place, StaffStore, UserChange
 from services.identity.store.users import UserStore
+from services.identity.two_factor import Overview
 
 RESETS = Limit("reset", 5, 3600)
 _BATCH = 100
@@ -54,14 +53,6 @@ class NewUser:
 class Page:
     users: list[User]
     next_cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class TwoFactorOf:
-    """A user's factors and what the clinic's rules ask of them."""
-
-    factors: UserFactors
-    decision: Decision
 
 
 class Users:
@@ -178,10 +169,10 @@ class Users:
             raise ServiceError(ErrorCode.CONFLICT, "This account is disabled. Enable it first.")
         return link
 
-    async def two_factor(self, by: SignedIn, user_id: UserId) -> TwoFactorOf:
+    async def two_factor(self, by: SignedIn, user_id: UserId) -> Overview:
         user = await self.one(by, user_id)
         factors = await self._otp.factors_of(user.id)
-        return TwoFactorOf(factors, await self._standings.decide(user, by.clinic, factors))
+        return Overview(factors, await self._standings.decide(user, by.clinic, factors))
 
     def _event(self, kind: str, by: SignedIn, client: Client, subject: UserId, detail: dict[str, Any]) -> AuditEvent:
         return AuditEvent(

@@ -50,11 +50,13 @@ class UseActivation(Body):
 
 @router.get("/v1/activations/{token}", response_model=ActivationView, dependencies=[PUBLIC])
 async def get_activation(token: Token, gateway: GatewayDep, client: ClientDep) -> JSONResponse:
+    """Whom the link is for, and what a password must be."""
     return JSONResponse(_activation(await gateway.activations.look_up(token, client)))
 
 
 @router.post("/v1/activations/{token}", status_code=204, response_class=Response, dependencies=[PUBLIC])
 async def post_activation(token: Token, body: UseActivation, gateway: GatewayDep, client: ClientDep) -> Response:
+    """Set the password. The link is used up by it; no session is opened."""
     await gateway.activations.use(token, body.password, client)
     return Response(status_code=204)
 

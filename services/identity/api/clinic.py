@@ -58,17 +58,20 @@ class PatchSecurity(Body):
 
 @router.get("/v1/clinic", response_model=ClinicView)
 async def get_clinic(access: _Administrator) -> JSONResponse:
+    """The clinic's particulars."""
     return JSONResponse(clinic_as_json(access.clinic))
 
 
 @router.patch("/v1/clinic", response_model=ClinicView)
 async def patch_clinic(access: _FreshAdministrator, gateway: GatewayDep, body: PatchClinic) -> JSONResponse:
+    """Change the clinic's particulars."""
     change = ClinicChange(body.name, body.timezone, body.country, body.locale)
     return JSONResponse(clinic_as_json(await gateway.clinics.change(access.signed_in, access.client, change)))
 
 
 @router.get("/v1/clinic/security", response_model=SecurityView)
 async def get_security(access: _Administrator, gateway: GatewayDep) -> JSONResponse:
+    """The clinic's rule of two-factor authentication."""
     return _security(await gateway.clinics.security(access.signed_in))
 
 
@@ -79,6 +82,7 @@ async def patch_security(
     body: PatchSecurity,
     if_match: Annotated[str | None, Header()] = None,
 ) -> JSONResponse:
+    """Change the rule; it holds for every session from its next request on."""
     change = RuleChange(
         require_two_factor=body.require_two_factor,
         methods=None if body.methods is None else in_order(Method(method) for method in body.methods),

@@ -74,6 +74,7 @@ _ME = {
     "phone_proven": True,
     "locale": None,
     "clinic": {"id": "cli_0a1b2c3d4e5f60718293a4b5c6d7e8f9", "slug": "harbour", "name": "Harbour Clinic"},
+    "created_at": "2026-10-01T07:30:00.000Z",
 }
 _SMS = {
     "expires_at": "2026-11-21T08:05:00.000Z",
@@ -130,7 +131,10 @@ EXAMPLES: Mapping[str, Example] = {
     "GET /v1/session/second-factor/sms": Example(None, {**_SMS, "delivery": {"status": "delivered"}}),
     "GET /v1/me": Example(None, _ME),
     "PATCH /v1/me": Example({"phone": "+1 202 555 0142"}, {**_ME, "phone_proven": False}),
-    "POST /v1/me/phone": Example({"phone": "+1 202 555 0142"}, _SMS),
+    "POST /v1/me/phone": Example(
+        {"phone": "+1 202 555 0142"},
+        {"phone_hint": "+1 ••••42", "expires_at": "2026-11-21T08:05:00.000Z", "resend_after": 30},
+    ),
     "POST /v1/me/phone/confirm": Example({"code": "310582"}),
     "PUT /v1/me/password": Example(
         {"current_password": "tidal gravel moon 41", "new_password": "quiet amber ladder 7"}, _NEW_SESSION

@@ -25,11 +25,13 @@ class Ready(BaseModel):
 
 @router.get("/healthz", response_model=Health, dependencies=[PUBLIC])
 async def healthz() -> JSONResponse:
+    """The process is alive."""
     return JSONResponse({"status": "ok"})
 
 
 @router.get("/readyz", response_model=Ready, dependencies=[PUBLIC])
 async def readyz(gateway: GatewayDep) -> JSONResponse:
+    """Whether all that is needed answers; names what does not."""
     found = await gateway.readiness.look()
     if found.needed_and_away:
         names = ", ".join(found.needed_and_away)
@@ -43,6 +45,7 @@ async def readyz(gateway: GatewayDep) -> JSONResponse:
 async def twilio_status(
     request: Request, gateway: GatewayDep, x_twilio_signature: Annotated[str, Header(max_length=200)] = ""
 ) -> Response:
+    """A delivery callback, as Twilio signs it."""
     async with request.form(max_fields=100) as submitted:
         form = {name: value for name, value in submitted.items() if isinstance(value, str)}
     query = request.scope["query_string"].decode("latin-1")
@@ -52,6 +55,7 @@ async def twilio_status(
 
 @router.get("/openapi.json", dependencies=[PUBLIC], response_model=dict[str, Any])
 async def openapi_json(request: Request, gateway: GatewayDep) -> JSONResponse:
+    """This document."""
     document = getattr(request.app.state, "openapi", None)
     if document is None:
         document = describe(request.app.router.routes, gateway.settings)

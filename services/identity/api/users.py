@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from services.identity.activations import Link
 from services.identity.api.fields import Body, Email, Name, Phone, rfc3339
+from services.identity.api.two_factor import TwoFactorAnswer, overview_as_json
 from services.identity.guards import Access, Admits, GatewayDep
 from services.identity.model import Role, User, UserId
 from services.identity.store.staff import UserChange
@@ -53,6 +54,10 @@ class UserPage(BaseModel):
     next_cursor: str | None
 
 
+class UserTwoFactorView(TwoFactorAnswer):
+    requirement: Literal["clinic_default", "required", "exempt"]
+
+
 class PostUser(Body):
     email: Email
     name: Name
@@ -77,6 +82,7 @@ class ListUsers(Body):
 
 @router.post("/v1/users", status_code=201, response_model=NewUserView)
 async def post_user(access: _FreshAdministrator, gateway: GatewayDep, body: PostUser) -> JSONResponse:
+    """Invite someone; the answer holds the link by which they choose a password."""
     new = NewUser(body.email, body.name, body.role, body.phone)
     user, link = await gateway.users.add(access.signed_in, access.client, new)
     return JSONResponse({"user": user_as_json(user), "activation": _link(link)}, status_code=201)
@@ -84,6 +90,7 @@ async def post_user(access: _FreshAdministrator, gateway: GatewayDep, body: Post
 
 @router.get("/v1/users", response_model=UserPage)
 async def list_users(access: _Administrator, gateway: GatewayDep, asked: Annotated[ListUsers, Query()]) -> JSONResponse:
+    """People of the clinic, in the order they came."""
     page = await gateway.users.page(
         access.signed_in, limit=asked.limit, cursor=asked.cursor, text=asked.q, two_factor=asked.two_factor
     )
@@ -92,25 +99,36 @@ async def list_users(access: _Administrator, gateway: GatewayDep, asked: Annotat
 
 @router.get("/v1/users/{user_id}", response_model=UserView)
 async def get_user(access: _Administrator, gateway: GatewayDep, user_id: _Id) -> JSONResponse:
+    """One person."""
     return JSONResponse(user_as_json(await gateway.users.one(access.signed_in, user_id)))
 
 
 @router.patch("/v1/users/{user_id}", response_model=UserView)
 async def patch_user(access: _FreshAdministrator, gateway: GatewayDep, user_id: _Id, body: PatchUser) -> JSONResponse:
+    """Change someone; disabling ends their sessions and links at once."""
     change = UserChange(body.name, body.email, body.role, body.phone, body.disabled)
     return JSONResponse(user_as_json(await gateway.users.change(access.signed_in, access.client, user_id, change)))
 
 
 @router.delete("/v1/users/{user_id}/sessions", status_code=204, response_class=Response)
 async def delete_sessions(access: _FreshAdministrator, gateway: GatewayDep, user_id: _Id) -> Response:
+    """Sign someone out everywhere."""
     await gateway.users.end_sessions(access.signed_in, access.client, user_id)
     return Response(status_code=204)
 
 
 @router.post("/v1/users/{user_id}/password-reset", status_code=201, response_model=ResetView)
 async def post_reset(access: _FreshAdministrator, gateway: GatewayDep, user_id: _Id) -> JSONResponse:
+    """A link by which someone sets a new password; their second factor stays."""
     link = await gateway.users.reset_password(access.signed_in, access.client, user_id)
     return JSONResponse({"activation": _link(link)}, status_code=201)
+
+
+@router.get("/v1/users/{user_id}/two-factor", response_model=UserTwoFactorView)
+async def get_two_factor(access: _Administrator, gateway: GatewayDep, user_id: _Id) -> JSONResponse:
+    """Someone's second factors, and what is asked of them."""
+    overview = await gateway.users.two_factor(access.signed_in, user_id)
+    return JSONResponse({**overview_as_json(overview), "requirement": "clinic_default"})
 
 
 def user_as_json(user: User) -> dict[str, Any]:
