@@ -4,7 +4,7 @@ import logging
 import re
 import sys
 import uuid
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -42,11 +42,20 @@ def _add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutable
 
 def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for name, value in event.items():
-        if name not in _HARMLESS_NAMES and _SECRET_NAME.search(name):
-            event[name] = "[redacted]"
-        elif isinstance(value, str) and name != "exception":
-            event[name] = _CONTROL.sub("�", value)
+        event[name] = _clean(name, value)
     return event
+
+
+def _clean(name: str, value: Any) -> Any:
+    if name not in _HARMLESS_NAMES and _SECRET_NAME.search(name):
+        return "[redacted]"
+    if isinstance(value, str):
+        return value if name == "exception" else _CONTROL.sub("�", value)
+    if isinstance(value, Mapping):
+        return {str(key): _clean(str(key), inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean("", inner) for inner in value]
+    return value
 
 
 def configure(service: str, level: str = "INFO") -> None:

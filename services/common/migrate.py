@@ -12,18 +12,22 @@ _LOCK = 0x636F756E  # any number, the same for every runner on this database
 
 
 class MigrationError(Exception):
-    """A migration on record differs from its file, or a number is missing."""
+    """A migration on record differs from its file, or the files' numbers leave a gap."""
 
 
 def migrate(url: str, password: str, folder: Path) -> list[str]:
     """Brings the database up to the newest file of `folder` (NNNN_name.sql) and answers the names applied now."""
     files = sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))
+    for number, file in enumerate(files, start=1):
+        if int(file.name[:4]) != number:
+            raise MigrationError(f"{file.name} stands where number {number:04} should")
     applied_now: list[str] = []
     # Migrations may rightly take longer than a request, so the statement timeout of requests does not hold here.
     with psycopg.connect(conninfo(url, password), autocommit=True) as connection:
         connection.execute("SET statement_timeout = 0")
-        connection.execute("SET lock_timeout = '30s'")
+        connection.execute("SET lock_timeout = 0")  # a second runner waits for the first, however long that takes
         connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+        connection.execute("SET lock_timeout = '30s'")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migration"
             " (name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"

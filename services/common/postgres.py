@@ -41,7 +41,9 @@ class Database:
             min_size=1,
             max_size=pool_size,
             timeout=2.0,
-            reconnect_timeout=10**9,
+            # The pool doubles its wait after each failure until this is over; then the next caller begins anew. Kept
+            # short, so that after an hour's outage the first connection comes as soon as after a second's.
+            reconnect_timeout=2.0,
             max_idle=60.0,
             open=False,
         )
@@ -84,10 +86,11 @@ async def _is_alive(connection: Connection) -> bool:
     if connection.closed or connection.broken:
         return False
     try:
-        readable, _, _ = select.select([connection.fileno()], [], [], 0)
-    except (OSError, ValueError, psycopg.Error):
+        watched = select.poll()  # not select(), which knows no descriptor over 1023
+        watched.register(connection.fileno(), select.POLLIN)
+        return not watched.poll(0)  # an idle connection has nothing to say but its end
+    except (OSError, psycopg.Error):
         return False
-    return not readable  # an idle connection has nothing to say but its end
 
 
 def column(row: DictRow | None, name: str) -> Any:

@@ -5,6 +5,7 @@ The counters are a filter in front of the truth, never the truth: a lost Redis o
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -147,18 +148,19 @@ class InProcessRateLimiter:
     async def take(self, spends: Sequence[Spend]) -> Refusal | None:
         now = self._now_ms()
         proposed: dict[tuple[str, str], float] = {}
-        refusal: Refusal | None = None
+        worst: Limit | None = None
+        wait_ms = 0.0
         for limit, whom in spends:
             key = (limit.name, whom)
             arrival = max(self._arrivals.get(key, 0.0), now) + limit.interval_ms
             over_ms = arrival - limit.seconds * 1000 - now
-            if over_ms > 0.5 and (refusal is None or over_ms > refusal.retry_after * 1000):
-                refusal = Refusal(limit, max(1, -(-int(over_ms) // 1000)))
+            if over_ms > 0.5 and over_ms > wait_ms:
+                worst, wait_ms = limit, over_ms
             proposed[key] = arrival
-        if refusal:
-            return refusal
+        if worst:
+            return Refusal(worst, max(1, math.ceil(wait_ms / 1000)))
         if len(self._arrivals) + len(proposed) > self._most_keys:
-            self._arrivals = {key: at for key, at in self._arrivals.items() if at > now}
+            self._forget(now)
         self._arrivals.update(proposed)
         return None
 
@@ -167,3 +169,9 @@ class InProcessRateLimiter:
             key = (limit.name, whom)
             if key in self._arrivals:
                 self._arrivals[key] -= limit.interval_ms
+
+    def _forget(self, now: float) -> None:
+        """Drops what is over and, where that is not enough, the tenth that has the least left to remember."""
+        living = sorted((at, key) for key, at in self._arrivals.items() if at > now)
+        surplus = max(0, len(living) - self._most_keys * 9 // 10)
+        self._arrivals = {key: at for at, key in living[surplus:]}

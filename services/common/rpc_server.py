@@ -65,6 +65,9 @@ class RpcServer:
         missing = [name for name in _full_names(service) if name not in self._edge.allowed]
         if missing:
             raise LookupError(f"no caller is declared for {', '.join(missing)}")
+        streaming = [method.name for method in service.methods if method.client_streaming or method.server_streaming]
+        if streaming:
+            raise LookupError(f"callers of {', '.join(streaming)} would not be checked: only plain calls are")
         add_to_server(servicer, self._server)
 
     def follow(self, check: Check) -> None:
@@ -132,12 +135,17 @@ class _Certificates:
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
         ca, cert, key = self._files()
-        self._stamp = tuple(path.stat().st_mtime for path in self._files())
-        return grpc.ssl_server_certificate_configuration([(key.read_bytes(), cert.read_bytes())], ca.read_bytes())
+        stamp = self._look()
+        read = grpc.ssl_server_certificate_configuration([(key.read_bytes(), cert.read_bytes())], ca.read_bytes())
+        self._stamp = stamp  # of before the reading: what changed meanwhile is read again
+        return read
+
+    def _look(self) -> tuple[float, ...]:
+        return tuple(path.stat().st_mtime for path in self._files())
 
     def _read_if_changed(self) -> grpc.ServerCertificateConfiguration | None:
         try:
-            if tuple(path.stat().st_mtime for path in self._files()) == self._stamp:
+            if self._look() == self._stamp:
                 return None
             return self._read()
         except OSError:

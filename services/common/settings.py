@@ -53,6 +53,7 @@ def load_settings(cls: type[T], prefix: str | None = None, *, strict: bool = Tru
     """
     prefix = prefix if prefix is not None else cls.model_config.get("env_prefix") or ""
     problems: list[str] = []
+    unreadable: set[tuple[int | str, ...]] = set()
     values: dict[str, Any] = {}
     fields = cls.model_fields
     secrets_dir = os.environ.get(f"{prefix}SECRETS_DIR")
@@ -69,9 +70,13 @@ def load_settings(cls: type[T], prefix: str | None = None, *, strict: bool = Tru
             if value:
                 values[name] = value
         elif name.endswith("_file") and name.removesuffix("_file") in fields:
+            name = name.removesuffix("_file")
+            if os.environ.get(prefix + name.upper()):
+                problems.append(f"{key}: {prefix}{name.upper()} is set, too; which one counts?")
             try:
-                values[name.removesuffix("_file")] = Path(value).read_text().strip()
+                values[name] = Path(value).read_text().strip()
             except OSError as error:
+                unreadable.add((name,))
                 problems.append(f"{key}: cannot be read ({error.strerror})")
         elif strict:
             problems.append(f"{key}: no such setting")
@@ -79,6 +84,8 @@ def load_settings(cls: type[T], prefix: str | None = None, *, strict: bool = Tru
         settings = cls(**values)
     except ValidationError as error:
         for item in error.errors(include_input=False, include_url=False):
+            if item["loc"] in unreadable:
+                continue
             name = "_".join(str(part) for part in item["loc"]).upper()
             problems.append(f"{prefix}{name}: {item['msg']}")
         settings = None

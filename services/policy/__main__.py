@@ -7,7 +7,7 @@ import uvloop
 from countersign.policy.v1 import policy_pb2
 from countersign.policy.v1.policy_pb2_grpc import add_PolicyServicer_to_server
 
-from services.common import logs, metrics
+from services.common import logs, metrics, tracing
 from services.common.clock import SystemClock
 from services.common.migrate import migrate as apply_migrations
 from services.common.postgres import Database
@@ -26,6 +26,7 @@ def serve() -> None:
     """Serves the policy contract until SIGTERM."""
     settings = PolicySettings.load()
     logs.configure("policy", settings.log_level)
+    tracing.configure("policy", settings.otlp_endpoint)
     metrics.serve(settings.metrics_listen)
     uvloop.run(_serve(settings))
 
