@@ -11,7 +11,7 @@ from celery import Celery
 from celery.app.amqp import AMQP
 from kombu.connection import Connection
 from kombu.entity import Queue
-from kombu.exceptions import KombuError
+from kombu.exceptions import ChannelError, KombuError
 from kombu.transport import redis as redis_transport
 from redis.exceptions import RedisError
 
@@ -93,6 +93,8 @@ class Publisher:
         """How many ids wait in the queue; None where the broker does not say."""
         try:
             declared: Any = self._connected().default_channel.queue_declare(QUEUE, passive=True)
+        except ChannelError:
+            return 0  # an empty list is no key in Redis, so an idle queue counts as not there
         except (KombuError, RedisError, OSError):
             self.close()
             return None
