@@ -1,0 +1,349 @@
+"""The gateway before real otp and policy services, a real PostgreSQL and a real Redis, all under one clock that stands
+still; only the notifier is one in memory. Requests go through the whole ASGI app."""
+
+import itertools
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pyotp
+import pytest
+import redis as redis_client
+from countersign.notifier.v1 import notifier_pb2
+from countersign.notifier.v1.notifier_pb2_grpc import add_NotifierServicer_to_server
+from countersign.policy.v1 import policy_pb2
+from countersign.policy.v1.policy_pb2_grpc import add_PolicyServicer_to_server
+from fastapi import FastAPI
+from psycopg.rows import dict_row
+from pydantic import SecretStr
+
+from deploy.embedded import EmbeddedPostgres, EmbeddedRedis
+from services.common.clock import FixedClock
+from services.common.postgres import Database
+from services.common.rpc_server import RpcServer
+from services.identity.__main__ import wire
+from services.identity.app import create_app
+from services.identity.gateway import Gateway
+from services.identity.model import ClinicId, Method, RuleChange, UserId
+from services.identity.settings import IdentitySettings
+from services.otp.app import OtpService
+from services.otp.settings import OtpSettings
+from services.policy import servicer as policy_servicer
+from services.policy.rules import Rules
+from services.policy.store import PolicyStore
+from tests.conftest import MakeCertificates, MakeDatabase
+from tests.otp.notifier_in_memory import NotifierInMemory
+
+NOW = datetime(2026, 11, 16, 9, 30, 10, tzinfo=UTC)
+"""Ten seconds into a step."""
+PASSWORD = "tidal harbour gravel moon"
+PHONE = "+447700900123"  # Ofcom's range for drama
+KEYRING = {"active": 1, "keys": {"1": "a2V5LW9mLTMyLWJ5dGVzLWZvci10ZXN0cy1vbmx5ISE="}}
+
+_numbers = itertools.count(1)
+
+Json = dict[str, Any]
+
+
+class CapableNotifier(NotifierInMemory):
+    """One that also says what it can send."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.can_send_sms = True
+
+    async def GetCapabilities(self, request: Any, context: Any) -> notifier_pb2.Capabilities:  # noqa: N802
+        return notifier_pb2.Capabilities(sms=self.can_send_sms)
+
+
+@dataclass
+class Stack:
+    """The running gateway and what stands behind it."""
+
+    settings: IdentitySettings
+    gateway: Gateway
+    app: FastAPI
+    clock: FixedClock
+    notifier: CapableNotifier
+    postgres: EmbeddedPostgres
+    database_name: str
+    redis: redis_client.Redis
+    stop_otp: Callable[[], Awaitable[None]]
+    stop_policy: Callable[[], Awaitable[None]]
+    another_app: Callable[..., Awaitable["Stack"]]
+
+    def client(self, address: str = "192.0.2.7", **headers: str) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False, client=(address, 40000))
+        return httpx.AsyncClient(transport=transport, base_url=self.settings.public_origin, headers=headers)
+
+    async def call(
+        self, method: str, path: str, body: Any = None, token: str = "", address: str = "192.0.2.7", **headers: str
+    ) -> httpx.Response:
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        async with self.client(address, **headers) as client:
+            return (
+                await client.request(method, path, json=body)
+                if body is not None
+                else await client.request(method, path)
+            )
+
+    def sql(self, query: str, values: list[Any] | None = None) -> list[Json]:
+        """Reads or changes the database behind the service's back."""
+        with self.postgres.connect(self.database_name) as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            cursor.execute(query, values or [])
+            return cursor.fetchall() if cursor.description else []
+
+    def events(self, user_id: str) -> list[str]:
+        rows = self.sql("SELECT kind FROM audit_event WHERE subject_id = %s ORDER BY seq", [user_id])
+        return [row["kind"] for row in rows]
+
+    async def make_clinic(self) -> "SomeClinic":
+        number = next(_numbers)
+        clinic = SomeClinic(self, f"cli_{number}", f"harbour-{number}")
+        self.sql(
+            "INSERT INTO clinic VALUES (%s, %s, 'Harbour Clinic', 'Europe/London', 'GB', 'en-GB', %s)",
+            [clinic.id, clinic.slug, NOW],
+        )
+        await self.gateway.policy.create_rule(ClinicId(clinic.id), [Method.TOTP, Method.SMS], "GB")
+        return clinic
+
+
+@dataclass
+class SomeClinic:
+    stack: Stack
+    id: str
+    slug: str
+
+    async def person(
+        self, role: str = "practitioner", password: str | None = PASSWORD, phone: str | None = None
+    ) -> "Person":
+        number = next(_numbers)
+        person = Person(self, f"usr_{number}", f"person{number}@harbour.example")
+        stored = await self.stack.gateway.activations._passwords.hash(password) if password else None
+        self.stack.sql(
+            "INSERT INTO app_user (id, clinic_id, email, email_key, name, role, phone, password_hash, created_at)"
+            " VALUES (%s, %s, %s, %s, 'Mina Okafor', %s, %s, %s, %s)",
+            [person.id, self.id, person.email, person.email, role, phone, stored, NOW],
+        )
+        return person
+
+    async def require(self, **change: Any) -> None:
+        """Changes the clinic's rule behind the gateway's back, as another replica would."""
+        change.setdefault("require_two_factor", True)
+        await self.stack.gateway.policy.change_rule(
+            ClinicId(self.id), RuleChange(**change), actor_kind="operator", actor_id=None, address=""
+        )
+
+    async def require_here(self, **change: Any) -> None:
+        """The same as a change made on this replica."""
+        await self.require(**change)
+        self.stack.gateway.standings.forget_clinic(ClinicId(self.id))
+
+
+@dataclass
+class Person:
+    """A member of staff; holds the secret that their phone would, and the token of their newest session."""
+
+    clinic: SomeClinic
+    id: str
+    email: str
+    secret: str = ""
+    backup_codes: list[str] = field(default_factory=list)
+    token: str = ""
+
+    @property
+    def stack(self) -> Stack:
+        return self.clinic.stack
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        return await self.stack.call(method, path, body, token=self.token, **headers)
+
+    async def try_sign_in(self, password: str = PASSWORD, address: str = "192.0.2.7", **more: Any) -> httpx.Response:
+        body = {"clinic": self.clinic.slug, "email": self.email, "password": password, **more}
+        return await self.stack.call("POST", "/v1/sessions", body, address=address)
+
+    async def sign_in(self, **more: Any) -> Json:
+        response = await self.try_sign_in(**more)
+        assert response.status_code == 201, response.text
+        body: Json = response.json()
+        self.token = body["token"]
+        return body
+
+    def code(self, steps: int = 0) -> str:
+        return pyotp.TOTP(self.secret).at(self.stack.clock.now(), counter_offset=steps)
+
+    def wrong_code(self) -> str:
+        right = {self.code(steps) for steps in range(-3, 4)} if self.secret else set()
+        return next(f"{number:06d}" for number in itertools.count() if f"{number:06d}" not in right)
+
+    async def prove(self, code: str | None = None, method: str = "totp", token: str = "") -> httpx.Response:
+        body = {"method": method, "code": code if code is not None else self.code()}
+        return await self.stack.call("POST", "/v1/session/second-factor", body, token=token or self.token)
+
+    async def enrol_totp(self) -> Json:
+        """From a session that may; the clock moves on by a minute, so that the next code is a fresh one."""
+        started = await self.call("POST", "/v1/me/two-factor/totp")
+        assert started.status_code == 201, started.text
+        self.secret = started.json()["secret"]
+        path = f"/v1/me/two-factor/totp/{started.json()['enrolment_id']}/confirm"
+        confirmed = await self.call("POST", path, {"code": self.code()})
+        assert confirmed.status_code == 200, confirmed.text
+        body: Json = confirmed.json()
+        self.token = body["session"]["token"]
+        self.backup_codes = body.get("backup_codes", self.backup_codes)
+        self.stack.clock.advance(timedelta(minutes=1))
+        return body
+
+    async def sign_in_in_full(self) -> Json:
+        """Password and code; the clock moves on by half a minute."""
+        await self.sign_in()
+        response = await self.prove()
+        assert response.status_code == 200, response.text
+        body: Json = response.json()
+        self.token = body["token"]
+        self.stack.clock.advance(timedelta(seconds=30))
+        return body
+
+    async def state(self) -> str:
+        response = await self.call("GET", "/v1/session")
+        assert response.status_code == 200, response.text
+        return str(response.json()["state"])
+
+
+def slug_of(response: httpx.Response) -> str:
+    """The kind of a problem; everything else fails the test."""
+    assert response.headers["content-type"] == "application/problem+json", response.text
+    body = response.json()
+    assert body["status"] == response.status_code
+    assert body["request_id"] == response.headers["x-request-id"]
+    return str(body["type"].removeprefix("urn:countersign:problem:"))
+
+
+@pytest.fixture(scope="session")
+def identity_databases(database: MakeDatabase) -> dict[str, tuple[str, str]]:
+    return {service: database(service) for service in ("identity", "otp", "policy")}
+
+
+@pytest.fixture
+async def stack(
+    identity_databases: dict[str, tuple[str, str]],
+    postgres: EmbeddedPostgres,
+    redis: EmbeddedRedis,
+    redis_password: str,
+    certificates: MakeCertificates,
+    tmp_path: Path,
+) -> AsyncIterator[Stack]:
+    clock = FixedClock(NOW)
+    limits = redis_client.Redis.from_url(redis.url, password=redis_password)
+    limits.flushall()
+
+    def now_ms() -> int:
+        return int(clock.now().timestamp() * 1000)
+
+    notifier = CapableNotifier()
+    allowed = {
+        f"/countersign.notifier.v1.Notifier/{method}": frozenset({"otp", "identity"})
+        for method in ("Submit", "GetDelivery", "GetCapabilities", "ReceiveTwilioStatus")
+    }
+    notifier_server = RpcServer("127.0.0.1:0", certificates("notifier"), allowed)
+    notifier_service = notifier_pb2.DESCRIPTOR.services_by_name["Notifier"]
+    notifier_server.register(add_NotifierServicer_to_server, notifier, notifier_service)
+    notifier_port = await notifier_server.start()
+
+    keyring = tmp_path / "keyring.json"
+    keyring.write_text(json.dumps(KEYRING))
+    url, password = identity_databases["otp"]
+    otp = OtpService(
+        OtpSettings(
+            listen="127.0.0.1:0",
+            tls_dir=certificates("otp"),
+            database_url=url,
+            database_password=SecretStr(password),
+            redis_url=redis.url,
+            redis_password=SecretStr(redis_password),
+            limits_pepper=SecretStr("a pepper for limits in tests"),
+            keyring_file=keyring,
+            code_pepper=SecretStr("a pepper for codes in tests"),
+            notifier_target=f"127.0.0.1:{notifier_port}",
+        ),
+        clock,
+        now_ms,
+    )
+    otp_port = await otp.start()
+
+    policy_database = Database(*identity_databases["policy"])
+    await policy_database.open()
+    policy_server = RpcServer("127.0.0.1:0", certificates("policy"), policy_servicer.ALLOWED)
+    rules = policy_servicer.PolicyServicer(Rules(PolicyStore(policy_database), clock))
+    policy_server.register(add_PolicyServicer_to_server, rules, policy_pb2.DESCRIPTOR.services_by_name["Policy"])
+    policy_port = await policy_server.start()
+
+    url, password = identity_databases["identity"]
+    settings = IdentitySettings(
+        tls_dir=certificates("identity"),
+        database_url=url,
+        database_password=SecretStr(password),
+        otp_target=f"127.0.0.1:{otp_port}",
+        policy_target=f"127.0.0.1:{policy_port}",
+        notifier_target=f"127.0.0.1:{notifier_port}",
+        redis_url=redis.url,
+        redis_password=SecretStr(redis_password),
+        limits_pepper=SecretStr("a pepper for limits, used in tests"),
+        password_pepper=SecretStr("a pepper for passwords, used in tests"),
+        csrf_key=SecretStr("a key for CSRF tokens that tests use"),
+        allowed_origins="https://app.harbour.example",
+        trusted_proxies="192.0.2.200",
+        argon2_memory_kib=64,
+        allow_cheap_password_hash_for_tests=True,
+    )
+    gateways: list[Gateway] = []
+
+    async def make(**changes: Any) -> Stack:
+        own = settings.model_copy(update=changes)
+        gateway = wire(own, clock, limiter_now_ms=now_ms)
+        await gateway.open()
+        gateways.append(gateway)
+        return Stack(
+            own,
+            gateway,
+            create_app(gateway),
+            clock,
+            notifier,
+            postgres,
+            str(psycopg.conninfo.conninfo_to_dict(url)["dbname"]),
+            limits,
+            lambda: otp.server.stop(0),
+            lambda: policy_server.stop(0),
+            make,
+        )
+
+    yield await make()
+    for gateway in gateways:
+        await gateway.close()
+    await otp.server.stop(0)
+    await otp.close()
+    await policy_server.stop(0)
+    await policy_database.close()
+    await notifier_server.stop(0)
+    limits.close()
+
+
+@pytest.fixture
+async def clinic(stack: Stack) -> SomeClinic:
+    return await stack.make_clinic()
+
+
+@pytest.fixture
+async def person(clinic: SomeClinic) -> Person:
+    return await clinic.person()
+
+
+def user_id_of(person: Person) -> UserId:
+    return UserId(person.id)
