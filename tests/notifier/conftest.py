@@ -26,6 +26,7 @@ import pytest
 from aiohttp import web
 from countersign.notifier.v1 import notifier_pb2 as pb
 from countersign.notifier.v1.notifier_pb2_grpc import NotifierStub
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from psycopg.rows import dict_row
 
 from deploy.embedded import EmbeddedRedis, free_port
@@ -154,6 +155,15 @@ class Notifier:
         self.logs.append(child.log)
         return child
 
+    def run(self, *commands: str) -> "Client":
+        """Starts these and answers a client as soon as the front can send."""
+        for command in commands or ("serve", "relay", "worker"):
+            self.start(command)
+        identity = self.client("identity")
+        assert eventually(identity.can_send)
+        identity.close()
+        return self.client("otp")
+
     def stop(self) -> None:
         for child in self.children.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -211,11 +221,19 @@ class Client:
         return self.get(delivery_id).status
 
     def can_send(self) -> bool:
-        return self._stub.GetCapabilities(pb.GetCapabilitiesRequest(), timeout=5, wait_for_ready=True).sms
+        return self._stub.GetCapabilities(pb.GetCapabilitiesRequest(), timeout=30, wait_for_ready=True).sms
 
     def call_back(self, form: dict[str, str], signature: str, query: str) -> None:
         request = pb.ReceiveTwilioStatusRequest(form=form, signature=signature, query=query)
         self._stub.ReceiveTwilioStatus(request, timeout=5)
+
+    def is_serving(self) -> bool:
+        request = health_pb2.HealthCheckRequest()
+        try:
+            answer = health_pb2_grpc.HealthStub(self._channel).Check(request, timeout=2)
+        except grpc.RpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     def close(self) -> None:
         self._channel.close()
@@ -319,10 +337,8 @@ def receiver() -> Iterator[CallbackReceiver]:
 def running(make_notifier: MakeNotifier, receiver: CallbackReceiver) -> Iterator[Notifier]:
     """The whole notifier: front, relay and worker, with callbacks, and a provider timeout fit for tests."""
     notifier = make_notifier(callback_url=receiver.url, twilio_timeout_seconds="1")
-    for command in ("serve", "relay", "worker"):
-        notifier.start(command)
+    notifier.run().close()
     receiver.client = notifier.client("identity")
-    assert eventually(receiver.client.can_send)
     yield notifier
     receiver.client.close()
     receiver.client = None
