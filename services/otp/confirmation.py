@@ -8,7 +8,7 @@ transaction; the first one is rolled back and told to nobody.
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
@@ -39,6 +39,7 @@ from services.otp.verification import check_same_attempt
 
 _METHODS = {EnrolmentKind.TOTP: Method.TOTP, EnrolmentKind.SMS: Method.SMS, EnrolmentKind.PHONE_PROOF: Method.SMS}
 _MOST_TRIES = 3
+_IN_FLIGHT_FOR = timedelta(seconds=5)  # twice the caller's deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +212,9 @@ class _Hearing:
         is_same = (enrolment.confirmed_login_id, enrolment.confirmed_mark) == (self._attempt.login_id, self._mark)
         if not is_same or enrolment.confirmed_at is None or self._now - enrolment.confirmed_at > ACCEPTED_AGAIN_FOR:
             raise gone()
+        if not is_told and self._now - enrolment.confirmed_at < _IN_FLIGHT_FOR:
+            # Sent twice at once: the first may be showing its codes just now, and fresh ones would kill those.
+            raise unavailable("account", retry_after=int(_IN_FLIGHT_FOR.total_seconds()))
         verdict = Verdict(Result.ACCEPTED, account.budget.standing(self._now).attempts_left)
         if enrolment.has_made_backup_codes:
             account = await self._with_new_codes(account, new_set)
