@@ -153,14 +153,20 @@ def held(state: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            with contextlib.suppress(NotUp):
-                running = told_by(state)
-                raise NotUp(
-                    f"The stack is already running at {running['gateway']} (process {running['processes']['runner']}); "
-                    "stop it with Ctrl-C there, or use it: its addresses are in " + str(state / "stack.json")
-                ) from None
-            raise NotUp(f"Another start or stop of the stack in {state} is under way; wait for it.") from None
+            raise NotUp(who_holds(state)) from None
         yield
+
+
+def who_holds(state: Path) -> str:
+    """Why a second start is refused."""
+    try:
+        running = told_by(state)
+    except NotUp:
+        return f"Another start or stop of the stack in {state} is under way; wait for it."
+    return (
+        f"The stack is already running at {running['gateway']} (process {running['processes']['runner']}). Stop it "
+        f"with Ctrl-C there, or use it: its addresses are in {state / 'stack.json'}."
+    )
 
 
 def chosen_port() -> int:
