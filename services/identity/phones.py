@@ -5,7 +5,7 @@ from phonenumbers import NumberParseException, PhoneNumberFormat, PhoneNumberTyp
 
 from services.common.errors import ErrorCode, ServiceError
 
-_NO_COUNTRY = "001"  # satellite and other networks that belong to no country
+_NO_COUNTRY = ("001", "ZZ")  # satellite and other networks that belong to no country; unknown country codes
 _MOST = 40
 
 
@@ -16,11 +16,13 @@ def normalised(typed: str, country: str, field: str = "phone") -> str:
         number = phonenumbers.parse(typed[:_MOST], country)
     except NumberParseException:
         raise _refused(field, "This is not a telephone number.") from None
-    if len(typed) > _MOST or not phonenumbers.is_valid_number(number):
+    # Possible, not "valid": libphonenumber's plans lag behind new ranges and leave out those reserved for examples, and
+    # whether a number is the user's is settled by the code sent to it.
+    if len(typed) > _MOST or not phonenumbers.is_possible_number(number):
         raise _refused(field, "This is not a telephone number that can be reached. Type it with its country code.")
     if phonenumbers.number_type(number) == PhoneNumberType.PREMIUM_RATE:
         raise _refused(field, "A premium-rate number cannot be used.")
-    if phonenumbers.region_code_for_number(number) in (None, _NO_COUNTRY):
+    if phonenumbers.region_code_for_country_code(number.country_code or 0) in _NO_COUNTRY:
         raise _refused(field, "A number that belongs to no country cannot be used.")
     return phonenumbers.format_number(number, PhoneNumberFormat.E164)
 
