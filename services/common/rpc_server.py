@@ -198,8 +198,12 @@ class _Edge(grpc.aio.ServerInterceptor):
                 _log.exception("rpc_failed", method=method)
                 await context.abort(grpc.StatusCode.INTERNAL, "internal error")
             finally:
+                seconds = time.perf_counter() - started
                 metrics.RPC_HANDLED.labels(method, outcome).inc()
-                metrics.RPC_SECONDS.labels(method).observe(time.perf_counter() - started)
+                metrics.RPC_SECONDS.labels(method).observe(seconds)
+                if method not in _HEALTH:
+                    # The line by which a request id is followed from service to service.
+                    _log.info("rpc", method=method, grpc_code=outcome, ms=round(seconds * 1000, 1))
 
         return grpc.unary_unary_rpc_method_handler(
             answer, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer
