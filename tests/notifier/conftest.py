@@ -209,9 +209,9 @@ class Client:
             locale="en",
         )
         request.not_after.FromDatetime(datetime.now(UTC) + timedelta(seconds=seconds))
+        request_id = changed.pop("request_id", None) or secrets.token_hex(8)
         for name, value in changed.items():
             setattr(request, name, value)
-        request_id = changed.get("request_id") or secrets.token_hex(8)
         return self._stub.Submit(request, timeout=5, metadata=(("x-request-id", request_id),))
 
     def get(self, delivery_id: str) -> pb.Delivery:
