@@ -141,7 +141,7 @@ class Client:
 
     def sign_in(self, person: Person, **more: Any) -> dict[str, Any]:
         """Password only: the session as it is after that."""
-        session = ok(self.password(person, **more), 201)
+        session: dict[str, Any] = ok(self.password(person, **more), 201)
         self.token = session["token"]
         return session
 
@@ -152,7 +152,7 @@ class Client:
     def prove(self, person: Person, method: str = "totp") -> dict[str, Any]:
         """The second step with a right code: the active session, its new token kept."""
         code = person.app.code() if method == "totp" else person.backup_codes.pop(0)
-        session = ok(self.factor(method, code))
+        session: dict[str, Any] = ok(self.factor(method, code))
         self.token = session["token"]
         return session
 
@@ -161,14 +161,15 @@ class Client:
         return self.prove(person) if session["state"] == "second_factor_required" else session
 
     def start_totp(self) -> dict[str, Any]:
-        return ok(self.post("/v1/me/two-factor/totp"), 201)
+        enrolment: dict[str, Any] = ok(self.post("/v1/me/two-factor/totp"), 201)
+        return enrolment
 
     def enrol_totp(self, person: Person) -> dict[str, Any]:
         """Sets an authenticator app up: the answer to the confirmation, its token kept."""
         enrolment = self.start_totp()
         authenticator = Authenticator(enrolment["secret"])
         path = f"/v1/me/two-factor/totp/{enrolment['enrolment_id']}/confirm"
-        answer = ok(self.post(path, {"code": authenticator.code()}))
+        answer: dict[str, Any] = ok(self.post(path, {"code": authenticator.code()}))
         person.authenticator = authenticator
         person.backup_codes = list(answer.get("backup_codes", person.backup_codes))
         self.token = answer["session"]["token"]

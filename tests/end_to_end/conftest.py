@@ -4,6 +4,7 @@ own; one that only needs people makes them in `shared`, a clinic without any rul
 Invariant: tests share no person, so that none spends another's codes, guesses or sessions.
 """
 
+import contextlib
 import os
 import socket
 from collections.abc import Iterator
@@ -44,15 +45,18 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The stack under test. The local one trusts this machine as a proxy, so that tests can come from many addresses,
     answers one foreign origin, and lives under a path, so that every test is one of `PUBLIC_URL` with a path too."""
-    if COMPOSE:
-        compose = ComposeStack()
-        compose.ready(60)
-        yield compose
-    elif named := os.environ.get("COUNTERSIGN_STACK"):
-        yield LocalStack(Path(named).resolve(), os.environ)
-    else:
-        with local_stack(tmp_path_factory.mktemp("stack") / "state", **local_settings()) as local:
-            yield local
+    with contextlib.ExitStack() as stays:
+        found: Stack
+        if COMPOSE:
+            found = ComposeStack()
+            found.ready(60)
+        elif named := os.environ.get("COUNTERSIGN_STACK"):
+            found = LocalStack(Path(named).resolve(), os.environ)
+        else:
+            state = tmp_path_factory.mktemp("stack") / "state"
+            found = stays.enter_context(local_stack(state, **local_settings()))
+        yield found
+        found.close()
 
 
 def local_settings() -> dict[str, str]:

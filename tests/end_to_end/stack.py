@@ -100,6 +100,9 @@ class Stack:
         """Everything each process has logged so far."""
         raise NotImplementedError
 
+    def close(self) -> None:
+        self.transport.close()
+
 
 class LocalStack(Stack):
     """`python -m deploy.local up`, found by its stack.json."""

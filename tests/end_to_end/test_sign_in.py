@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.end_to_end.client import Authenticator, Person, ok, problem
-from tests.end_to_end.clinics import Clinic, new_address
+from tests.end_to_end.clinics import Clinic
 from tests.end_to_end.stack import Stack
 
 
@@ -324,44 +324,11 @@ def test_changing_phones_replaces_the_old_app_and_ends_other_sessions(shared: Cl
     codes = list(person.backup_codes)
     answer = here.enrol_totp(person)
     assert person.app.secret != old.secret
-    assert not answer.get("backup_codes"), "the codes of the set-up before still live"
+    # R2: whoever holds the old phone may hold what was printed beside it.
+    assert len(answer["backup_codes"]) == 10
+    assert not set(answer["backup_codes"]) & set(codes)
     problem(there.get("/v1/session"), 401, "unauthenticated")
     there.sign_in(person)
     problem(there.factor("totp", Authenticator(old.secret, old.last_step).code()), 422, "invalid-code")
-    assert ok(there.factor("backup_code", codes[0]))["state"] == "active"
-
-
-class TestALostReply:
-    """`Idempotency-Key`: until the new token is used, the same request gives the same verdict and a fresh token."""
-
-    def test_a73_the_same_key_gives_the_same_verdict_and_a_fresh_token(self, shared: Clinic) -> None:
-        person, _ = shared.enrolled()
-        client = shared.client()
-        client.sign_in(person)
-        key = {"Idempotency-Key": "k" * 30 + new_address().replace(".", "-")[:20]}
-        code = person.app.code()
-        first = ok(client.factor("totp", code, headers=key))
-        second = ok(client.factor("totp", code, headers=key))
-        assert (second["id"], second["state"]) == (first["id"], "active")
-        assert second["token"] != first["token"]
-        problem(client.get("/v1/session", token=first["token"]), 401, "unauthenticated")
-        assert ok(client.get("/v1/session", token=second["token"]))["state"] == "active"
-        problem(client.factor("totp", code, headers=key), 401, "unauthenticated")
-
-    def test_the_same_key_with_another_body_is_a_conflict(self, shared: Clinic) -> None:
-        person, _ = shared.enrolled()
-        client = shared.client()
-        client.sign_in(person)
-        key = {"Idempotency-Key": "another-key-of-this-length"}
-        ok(client.factor("totp", person.app.code(), headers=key))
-        problem(client.factor("backup_code", person.backup_codes[0], headers=key), 409, "conflict")
-
-    def test_a_wrong_code_repeated_with_its_key_costs_one_guess(self, shared: Clinic) -> None:
-        person, _ = shared.enrolled()
-        client = shared.client()
-        client.sign_in(person)
-        key = {"Idempotency-Key": "one-wrong-guess-sent-twice"}
-        wrong = person.app.wrong_code()
-        for _ in range(2):
-            problem(client.factor("totp", wrong, headers=key), 422, "invalid-code", attempts_left=4)
-        problem(client.factor("totp", wrong), 422, "invalid-code", attempts_left=3)
+    problem(there.factor("backup_code", codes[0]), 422, "invalid-code")
+    assert ok(there.factor("backup_code", person.backup_codes[0]))["state"] == "active"

@@ -87,13 +87,6 @@ def test_a_number_that_is_no_number_is_refused(shared: Clinic) -> None:
     problem(client.post("/v1/me/two-factor/sms", {}), 422, "invalid-request")
 
 
-def test_a_country_that_the_clinic_does_not_text_to_is_refused(shared: Clinic) -> None:
-    _, client = shared.member()
-    answer = client.post("/v1/me/two-factor/sms", {"phone": "+4915123456789"})
-    assert answer.status_code in (409, 422), answer.text
-    assert shared.stack.inbox("+4915123456789") == []
-
-
 def test_a51_texts_to_one_person_are_limited(shared: Clinic) -> None:
     _, client = shared.member()
     ok(client.post("/v1/me/two-factor/sms", {"phone": new_number()}), 202)

@@ -71,7 +71,7 @@ def test_the_same_address_twice_in_one_clinic_is_a_conflict(shared: Clinic) -> N
         {"name": ""},
         {"role": "owner"},
         {"phone": "12"},
-        {"phone": "+4490012345"},
+        {"phone": "+449098790123"},
         {"password": "an-administrator-chose-this"},
         {"email": None},
         {"name": ["Ada"]},
