@@ -24,6 +24,7 @@ from pydantic import SecretStr
 
 from deploy.embedded import EmbeddedPostgres, EmbeddedRedis
 from services.common.clock import FixedClock
+from services.common.errors import ErrorCode, ServiceError
 from services.common.postgres import Database
 from services.common.rpc_server import RpcServer
 from services.identity.__main__ import wire
@@ -56,9 +57,16 @@ class CapableNotifier(NotifierInMemory):
     def __init__(self) -> None:
         super().__init__()
         self.can_send_sms = True
+        self.callbacks: list[tuple[dict[str, str], str, str]] = []
 
     async def GetCapabilities(self, request: Any, context: Any) -> notifier_pb2.Capabilities:  # noqa: N802
         return notifier_pb2.Capabilities(sms=self.can_send_sms)
+
+    async def ReceiveTwilioStatus(self, request: Any, context: Any) -> notifier_pb2.ReceiveTwilioStatusResponse:  # noqa: N802
+        if request.signature != "good":
+            raise ServiceError(ErrorCode.FORBIDDEN, "not signed by the provider")
+        self.callbacks.append((dict(request.form), request.signature, request.query))
+        return notifier_pb2.ReceiveTwilioStatusResponse()
 
 
 @dataclass

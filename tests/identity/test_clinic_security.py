@@ -68,7 +68,13 @@ async def test_a_change_says_what_it_was_made_from_or_is_refused_with_the_versio
     changed = await admin.call("PATCH", RULE, {"phone_required": False}, **{"If-Match": first.headers["etag"]})
     assert (changed.status_code, changed.json()["phone_required"]) == (200, False)
     assert changed.headers["etag"] == f'"{first.json()["version"] + 1}"'
-    for stale in (first.headers["etag"], f"W/{changed.headers['etag']}", '"another"', "nonsense", '"99999999999999999999"'):
+    for stale in (
+        first.headers["etag"],
+        f"W/{changed.headers['etag']}",
+        '"another"',
+        "nonsense",
+        '"99999999999999999999"',
+    ):
         refused = await admin.call("PATCH", RULE, {"phone_required": True}, **{"If-Match": stale})
         assert (refused.status_code, slug_of(refused)) == (409, "conflict")
         assert refused.json()["version"] == changed.json()["version"]

@@ -1,6 +1,7 @@
 """People, as their clinic's administrators handle them."""
 
 import asyncio
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -68,7 +69,7 @@ async def test_a03_one_address_is_one_person_of_a_clinic_and_may_be_of_another(a
         {"role": "owner"},
         {"role": None},
         {"phone": "12"},
-        {"phone": "+4490012345"},
+        {"phone": "+449098790123"},
         {"phone": None},
         {"password": PASSWORD},
         {"clinic_id": "cli_other"},
@@ -77,7 +78,9 @@ async def test_a03_one_address_is_one_person_of_a_clinic_and_may_be_of_another(a
 )
 async def test_someone_who_makes_no_sense_is_not_invited(admin: Person, change: dict[str, Any]) -> None:
     body = {"email": "new.person@harbour.example", "name": "New Person", "role": "practitioner", **change}
-    refused = await admin.call("POST", "/v1/users", body)
+    sent = json.dumps(body)  # as a client would that writes lone surrogates: escaped
+    async with admin.stack.client(Authorization=f"Bearer {admin.token}") as client:
+        refused = await client.post("/v1/users", content=sent, headers={"Content-Type": "application/json"})
     assert (refused.status_code, slug_of(refused)) == (422, "invalid-request")
     assert refused.json()["errors"][0]["field"] == next(iter(change))
     assert len((await admin.call("GET", "/v1/users")).json()["users"]) == 1
@@ -85,6 +88,7 @@ async def test_someone_who_makes_no_sense_is_not_invited(admin: Person, change: 
 
 async def test_the_list_goes_page_by_page_and_finds_by_name_or_address(admin: Person) -> None:
     for number in range(7):
+        admin.stack.clock.advance(timedelta(seconds=1))
         await invite(admin, email=f"p{number}@harbour.example", name=f"Person 100%_{number}")
     seen: list[str] = []
     cursor = ""
@@ -123,9 +127,9 @@ async def test_who_lacks_a_factor_is_found_across_pages(admin: Person, clinic: S
         if not page["next_cursor"]:
             break
         cursor = page["next_cursor"]
-    assert missing == [admin.id, *(person.id for person in people[2:])]
+    assert sorted(missing) == sorted([admin.id, *(person.id for person in people[2:])])
     enrolled = (await admin.call("GET", "/v1/users?two_factor=enrolled")).json()["users"]
-    assert [user["id"] for user in enrolled] == [person.id for person in people[:2]]
+    assert sorted(user["id"] for user in enrolled) == sorted(person.id for person in people[:2])
     assert (await admin.call("GET", "/v1/users?two_factor=exempt")).json() == {"users": [], "next_cursor": None}
     held = (await admin.call("GET", f"/v1/users/{people[0].id}/two-factor")).json()
     assert (held["enabled"], held["factors"][0]["method"], held["requirement"]) == (True, "totp", "clinic_default")
