@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.identity.conftest import PASSWORD, Person, SomeClinic, Stack, slug_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -86,26 +84,14 @@ async def test_a_clinic_offers_what_the_installation_can_do(stack: Stack) -> Non
     assert [method.value for method in row.methods] == ["totp"]
 
 
-@pytest.mark.parametrize(
-    ("change", "word"),
-    [
-        ({"slug": "-quay"}, "slug"),
-        ({"slug": "quay clinic"}, "slug"),
-        ({"name": ""}, "name"),
-        ({"timezone": "Europe/Atlantis"}, "time zone"),
-        ({"country": "Britain"}, "country"),
-        ({"admin_email": "ada"}, "e-mail"),
-        ({"admin_name": "A\nda"}, "name"),
-    ],
-    ids=repr,
-)
-async def test_a_clinic_that_makes_no_sense_is_refused_in_a_sentence(
-    stack: Stack, change: dict[str, str], word: str
-) -> None:
-    done = await run(stack, "create-clinic", *clinic_options(**change))
+async def test_a_clinic_that_makes_no_sense_is_refused_in_sentences(stack: Stack) -> None:
+    wrong = {"slug": "-quay", "name": " ", "timezone": "Europe/Atlantis", "country": "Britain", "admin_email": "ada"}
+    done = await run(stack, "create-clinic", *clinic_options(**wrong, admin_name="A\nda"))
     assert (done.returncode, done.stdout) == (1, "")
-    assert word in done.stderr
+    for word in ("slug", "clinic's name", "time zone", "country", "e-mail", "administrator's name"):
+        assert word in done.stderr
     assert "Traceback" not in done.stderr
+    assert stack.sql("SELECT 1 FROM clinic WHERE country = 'Britain'") == []
 
 
 async def test_a_clinic_is_not_made_by_halves(stack: Stack) -> None:

@@ -14,6 +14,18 @@ from services.identity.problems import problem
 router = APIRouter(tags=["machines"])
 
 
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/x-www-form-urlencoded": {
+                "schema": {"type": "object", "additionalProperties": {"type": "string"}}
+            }
+        },
+    }
+}
+
+
 class Health(BaseModel):
     status: Literal["ok"]
 
@@ -41,7 +53,13 @@ async def readyz(gateway: GatewayDep) -> JSONResponse:
     return JSONResponse({"status": "ready", "checks": checks})
 
 
-@router.post("/v1/webhooks/twilio/status", status_code=204, response_class=Response, dependencies=[PUBLIC])
+@router.post(
+    "/v1/webhooks/twilio/status",
+    status_code=204,
+    response_class=Response,
+    dependencies=[PUBLIC],
+    openapi_extra=_FORM,
+)
 async def twilio_status(
     request: Request, gateway: GatewayDep, x_twilio_signature: Annotated[str, Header(max_length=200)] = ""
 ) -> Response:

@@ -81,14 +81,14 @@ def _complete(name: str, operation: Json, declaration: Any) -> None:
 
 def _refusals(name: str, operation: Json, declaration: Any) -> set[str]:
     """The slugs that a call of this operation can meet."""
-    slugs = set(REFUSALS.get(name, ()))
+    slugs = {"bad-request", *REFUSALS.get(name, ())}
     if name not in _ALWAYS_ANSWERS:
         slugs |= {"unavailable"}
     parameters = operation.get("parameters", [])
-    if "requestBody" in operation:
-        slugs |= {"bad-request", "too-large", "unsupported-media-type", "invalid-request"}
-    if parameters:
-        slugs |= {"bad-request", "invalid-request"}
+    if name.partition(" ")[0] in ("POST", "PUT", "PATCH"):
+        slugs |= {"too-large", "unsupported-media-type"}
+    if parameters or "requestBody" in operation:
+        slugs |= {"invalid-request"}
     if any(parameter["in"] == "path" for parameter in parameters):
         slugs |= {"not-found"}
     if isinstance(declaration, Admits):
