@@ -107,8 +107,6 @@ class Edge:
         await (refusal or self._app)(scope, receive, send)
 
     def _refusal(self, scope: Scope, sent: _Sent) -> Response | None:
-        if scope["method"] not in _METHODS:
-            return problems.problem("method-not-allowed", "This address does not take requests of this kind.")
         if "\x00" in scope["path"]:
             return problems.problem("not-found", "There is nothing here.")
         if b"%00" in scope["query_string"]:

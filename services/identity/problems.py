@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 
 from services.common.errors import ErrorCode, ServiceError
 from services.common.logs import get_logger, request_id_var
@@ -114,11 +115,11 @@ def register(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         return from_validation(error.errors())
 
-    async def on_http_exception(_: Request, error: Exception) -> JSONResponse:
+    async def on_http_exception(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         slug, detail = _BY_STATUS.get(error.status_code, _BY_STATUS[400])
-        kept = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
-        return problem(slug, detail, headers=kept)
+        allow = {"Allow": ", ".join(_methods_at(request))} if slug == "method-not-allowed" else None
+        return problem(slug, detail, headers=allow)
 
     app.add_exception_handler(ServiceError, on_service_error)
     app.add_exception_handler(RequestValidationError, on_validation_error)
@@ -127,6 +128,12 @@ def register(app: FastAPI) -> None:
 
 def internal_error() -> JSONResponse:
     return problem("internal-error", "Something went wrong on our side. Please try again; if it stays, tell support.")
+
+
+def _methods_at(request: Request) -> list[str]:
+    """What the address does take: the router itself would name the methods of the first route of this path alone."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in routes for method in getattr(route, "methods", None) or ("GET",)})
 
 
 def _field(location: Sequence[Any]) -> str:
