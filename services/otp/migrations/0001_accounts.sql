@@ -56,6 +56,7 @@ CREATE INDEX verdict_accepted ON verdict (user_id, mark) WHERE result = 'accepte
 
 CREATE TABLE enrolment (
     id text PRIMARY KEY,
+    seq bigint GENERATED ALWAYS AS IDENTITY, -- which is newer, whatever the clock did
     user_id text NOT NULL REFERENCES account,
     session_id text NOT NULL,
     request_id text,
@@ -75,6 +76,7 @@ CREATE UNIQUE INDEX enrolment_request ON enrolment (user_id, request_id);
 
 CREATE TABLE challenge (
     id text PRIMARY KEY,
+    seq bigint GENERATED ALWAYS AS IDENTITY,
     user_id text NOT NULL REFERENCES account,
     login_id text NOT NULL, -- for an enrolment: its own id
     request_id text NOT NULL,
@@ -91,7 +93,7 @@ CREATE TABLE challenge (
 );
 CREATE UNIQUE INDEX challenge_living ON challenge (user_id, login_id) WHERE ended_at IS NULL;
 CREATE UNIQUE INDEX challenge_request ON challenge (user_id, request_id);
-CREATE INDEX challenge_of_login ON challenge (user_id, login_id, created_at);
+CREATE INDEX challenge_of_login ON challenge (user_id, login_id, seq);
 
 -- A known text under each key of the keyring: another keyring than the one that sealed these records shows at once.
 CREATE TABLE sealing_check (

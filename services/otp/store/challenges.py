@@ -7,7 +7,7 @@ from services.otp.model import Challenge, ChallengeId, LoginId, UserId
 from services.otp.store import rows
 
 _SELECT = f"SELECT {rows.CHALLENGE_COLUMNS} FROM challenge"  # noqa: S608
-_NEWEST = f"{_SELECT} WHERE user_id = %s AND login_id = %s ORDER BY created_at DESC LIMIT 1"
+_NEWEST = f"{_SELECT} WHERE user_id = %s AND login_id = %s ORDER BY seq DESC LIMIT 1"
 _INSERT = (
     f"INSERT INTO challenge ({rows.CHALLENGE_COLUMNS})"  # noqa: S608
     " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
@@ -82,14 +82,6 @@ class Challenges:
     async def newest(self, user_id: UserId, login_id: LoginId) -> Challenge | None:
         async with self._database.connection() as connection:
             return await _newest(connection, user_id, login_id)
-
-    async def count_sent(self, user_id: UserId, login_id: LoginId) -> int:
-        async with self._database.connection() as connection:
-            cursor = await connection.execute(
-                "SELECT count(*) AS sent FROM challenge WHERE user_id = %s AND login_id = %s", [user_id, login_id]
-            )
-            row = await cursor.fetchone()
-            return int(row["sent"]) if row else 0
 
     async def hand_over(self, challenge_id: ChallengeId, delivery_id: str, status: str) -> bool:
         """Says the notifier has taken the code, which from now on can be right. False where it was ended meanwhile."""

@@ -8,7 +8,7 @@ from services.otp.store import rows
 
 _SELECT = f"SELECT {rows.ENROLMENT_COLUMNS} FROM enrolment"  # noqa: S608
 _BY_ID = f"{_SELECT} WHERE user_id = %s AND id = %s"
-_NEWEST = f"{_SELECT} WHERE user_id = %s AND kind = %s AND session_id = %s ORDER BY created_at DESC LIMIT 1"
+_NEWEST = f"{_SELECT} WHERE user_id = %s AND kind = %s AND session_id = %s ORDER BY seq DESC LIMIT 1"
 _BY_REQUEST = f"{_SELECT} WHERE user_id = %s AND request_id = %s"
 
 
