@@ -25,10 +25,6 @@ _SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}
 
 
 def _grpc(target: str, name: str, tls_dir: str) -> str:
-    folder = Path(tls_dir)
-    context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
-    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    context.set_alpn_protocols(["h2"])
     host, _, port = target.rpartition(":")
     headers = {
         ":method": "POST",
@@ -38,7 +34,11 @@ def _grpc(target: str, name: str, tls_dir: str) -> str:
         "content-type": "application/grpc",
         "te": "trailers",
     }
+    folder = Path(tls_dir)
     try:
+        context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+        context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+        context.set_alpn_protocols(["h2"])
         with (
             socket.create_connection((host, int(port)), _SECONDS) as plain,
             context.wrap_socket(plain, server_hostname=name) as connection,
