@@ -1,0 +1,1 @@
+"""Measurements of a running stack; not tests, and never collected as such."""

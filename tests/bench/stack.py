@@ -1,0 +1,135 @@
+"""A local stack of the bench's own, and accounts in it: clones of one real person, each with a sealed secret.
+
+Invariant: what is measured is the stack as `make up` starts it; only the accounts are put in by the back door, since
+setting up thousands by the front door would take longer than measuring them.
+"""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyotp
+
+from deploy.credentials import KEYRING, Layout, superuser_password
+from deploy.embedded import EmbeddedPostgres, free_port
+from services.common.sealing import Keyring
+from services.otp.vault import totp_secret_context
+from tests.bench.authenticators import Authenticator
+
+ROOT = Path(__file__).resolve().parents[2]
+_START_SECONDS = 150.0
+
+
+class Stack:
+    """A stack that is up."""
+
+    def __init__(self, state: Path, told: dict[str, Any]) -> None:
+        self.told = told
+        self.processes: dict[str, int] = {k: v for k, v in told["processes"].items() if k != "runner"}
+        self.environments: dict[str, dict[str, str]] = json.loads((state / "run" / "environments.json").read_text())
+        self.layout = Layout(state, state / "authority")
+        self.clinic: str = told["demo"]["clinic"]
+        # The practitioner: no rights, no factor, a password that was chosen the usual way.
+        self.person: dict[str, Any] = next(u for u in told["demo"]["users"] if u["role"] == "practitioner")
+        self._postgres = EmbeddedPostgres(state / "data" / "postgres", superuser_password(self.layout))
+
+    @property
+    def port(self) -> int:
+        return int(self.told["gateway"].rpartition(":")[2])
+
+    def connect(self, database: str) -> "psycopg.Connection[tuple[object, ...]]":
+        return self._postgres.connect(database)
+
+    def floor_database(self) -> str:
+        """The address of a database beside the services', for the floor's own table."""
+        with self.connect("postgres") as connection:
+            connection.execute("CREATE DATABASE bench")
+        password = superuser_password(self.layout)
+        return psycopg.conninfo.make_conninfo(self._postgres.url("bench", "postgres"), password=password)
+
+    def add_people(self, count: int) -> tuple[list[Authenticator], str]:
+        """People of the demo clinic who sign in with the practitioner's password and a code; and its hash."""
+        people = _new_authenticators(count)
+        with self.connect("identity") as connection:
+            found = connection.execute(
+                "SELECT clinic_id, password_hash FROM app_user WHERE email = %s", [self.person["email"]]
+            ).fetchone()
+            assert found is not None
+            clinic_id, password_hash = found
+            columns = (
+                "id, clinic_id, email, email_key, name, role, password_hash, password_changed_at, created_at, phone"
+            )
+            now = datetime.now(UTC)
+            with connection.cursor().copy(f"COPY app_user ({columns}) FROM STDIN") as copy:
+                for person in people:
+                    copy.write_row(
+                        [
+                            *(person.user_id, clinic_id, person.email, person.email, "Bench Person", "practitioner"),
+                            *(password_hash, now, now, None),
+                        ]
+                    )
+            connection.execute("ANALYZE app_user")
+        self._add_accounts(people, str(clinic_id))
+        return people, str(password_hash)
+
+    def add_accounts(self, count: int) -> list[Authenticator]:
+        """Accounts that only the otp service knows."""
+        accounts = _new_authenticators(count)
+        self._add_accounts(accounts, "cli_bench")
+        return accounts
+
+    def _add_accounts(self, accounts: list[Authenticator], clinic_id: str) -> None:
+        keyring = Keyring.load(self.layout.secrets("otp") / KEYRING)
+        now = datetime.now(UTC)
+        columns = "user_id, clinic_id, totp_id, totp_secret, totp_enrolled_at"
+        with self.connect("otp") as connection:
+            with connection.cursor().copy(f"COPY account ({columns}) FROM STDIN") as copy:
+                for account in accounts:
+                    factor_id = f"enr_{secrets.token_hex(16)}"
+                    sealed = keyring.seal(account.secret.encode(), totp_secret_context(factor_id, account.user_id))
+                    copy.write_row([account.user_id, clinic_id, factor_id, sealed, now])
+            connection.execute("ANALYZE account")
+
+
+@contextmanager
+def started(state: Path) -> Iterator[Stack]:
+    """Starts a local stack in an empty folder; stops it whatever happens."""
+    command = [sys.executable, "-m", "deploy.local", "up", "--state", str(state)]
+    log = state.with_suffix(".log")
+    with log.open("wb") as output:
+        runner = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "PORT": str(free_port())},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        ends_at = time.monotonic() + _START_SECONDS
+        while not (state / "stack.json").exists():
+            if runner.poll() is not None or time.monotonic() > ends_at:
+                raise SystemExit(f"The stack did not start:\n{log.read_text()}")
+            time.sleep(0.1)
+        yield Stack(state, json.loads((state / "stack.json").read_text()))
+    finally:
+        runner.send_signal(signal.SIGINT)
+        try:
+            runner.wait(60)
+        except subprocess.TimeoutExpired:
+            runner.kill()
+
+
+def _new_authenticators(count: int) -> list[Authenticator]:
+    numbers = (secrets.token_hex(16) for _ in range(count))
+    return [Authenticator(f"usr_{n}", f"bench-{n}@harbour.example", pyotp.random_base32(32)) for n in numbers]
