@@ -14,7 +14,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 # What is pinned stays; UPGRADE=--upgrade takes the newest.
 UPGRADE :=
 PROTOS = $(shell find proto/countersign -name '*.proto' | sort)
-PROTOC = $(PYTHON) -m grpc_tools.protoc -Iproto
+PROTOC = PATH="$(CURDIR)/.venv/bin:$$PATH" $(PYTHON) -m grpc_tools.protoc -Iproto
 
 .PHONY: help
 help: ## this list
@@ -41,7 +41,7 @@ lint: $(DEV_STAMP) ## style, types, import contracts, and stubs that match their
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	.venv/bin/lint-imports --no-timings
+	.venv/bin/lint-imports
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
 	$(PROTOC) --python_out="$$fresh" --grpc_python_out="$$fresh" --mypy_out="$$fresh" --mypy_grpc_out="$$fresh" $(PROTOS) && \
 	diff -r --exclude=__pycache__ --exclude=__init__.py --exclude=py.typed "$$fresh" proto/gen \
