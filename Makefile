@@ -43,13 +43,13 @@ lint: $(DEV_STAMP) ## style, types, import contracts, and stubs that match their
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
-	$(PROTOC) --python_out="$$fresh" --grpc_python_out="$$fresh" --mypy_out="$$fresh" --mypy_grpc_out="$$fresh" $(PROTOS) && \
+	$(PROTOC) --python_out="$$fresh" --grpc_python_out="$$fresh" --mypy_out=quiet:"$$fresh" --mypy_grpc_out=quiet:"$$fresh" $(PROTOS) && \
 	diff -r --exclude=__pycache__ --exclude=__init__.py --exclude=py.typed "$$fresh" proto/gen \
 	|| { echo 'The stubs in proto/gen differ from proto/: run make proto and commit them.' >&2; exit 1; }
 
 .PHONY: proto
 proto: $(DEV_STAMP) ## generate the stubs anew
-	$(PROTOC) --python_out=proto/gen --grpc_python_out=proto/gen --mypy_out=proto/gen --mypy_grpc_out=proto/gen $(PROTOS)
+	$(PROTOC) --python_out=proto/gen --grpc_python_out=proto/gen --mypy_out=quiet:proto/gen --mypy_grpc_out=quiet:proto/gen $(PROTOS)
 
 .PHONY: bench
 bench: $(DEV_STAMP) ## measure sign-ins and verifications beside their floors
