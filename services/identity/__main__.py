@@ -23,7 +23,7 @@ from services.identity.clinic import ClinicOperations
 from services.identity.commands import add_to
 from services.identity.cookies import Cookies
 from services.identity.gateway import Gateway
-from services.identity.limits import Limits
+from services.identity.limits import Limits, PasswordAttempts
 from services.identity.login import SignIn
 from services.identity.operator import Operator
 from services.identity.passwords import Passwords
@@ -89,6 +89,7 @@ def wire(
     shared = RedisRateLimiter(redis, settings.limits_pepper.get_secret_value().encode(), limiter_now_ms)
     own = InProcessRateLimiter(limiter_now_ms) if limiter_now_ms else InProcessRateLimiter()
     limits = Limits(shared, own)
+    attempts = PasswordAttempts(limits)
     passwords = Passwords(
         settings.password_pepper.get_secret_value().encode(),
         memory_kib=settings.argon2_memory_kib,
@@ -117,8 +118,10 @@ def wire(
         session_store=sessions,
         standings=standings,
         cookies=Cookies(settings.csrf_key.get_secret_value().encode(), is_https=settings.is_https),
-        login=SignIn(users, sessions, standings, passwords, limits, clock),
-        accounts=Accounts(users, sessions, PasswordStore(database, sessions), standings, passwords, limits, otp, clock),
+        login=SignIn(users, sessions, standings, passwords, attempts, clock),
+        accounts=Accounts(
+            users, sessions, PasswordStore(database, sessions), standings, passwords, attempts, otp, clock
+        ),
         two_factor=TwoFactor(sessions, standings, otp, clock),
         clinics=ClinicOperations(clinics, policy, otp, notifier, standings, clock),
         users=Users(staff, users, sessions, activations, otp, standings, limits, clock, settings.public_url),

@@ -8,7 +8,7 @@ from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
 from services.identity.codes import canonical
-from services.identity.limits import Limits, password_spends
+from services.identity.limits import PasswordAttempts
 from services.identity.model import (
     Client,
     EndCause,
@@ -49,7 +49,7 @@ class Accounts:
         password_store: PasswordStore,
         standings: Standings,
         passwords: Passwords,
-        limits: Limits,
+        attempts: PasswordAttempts,
         otp: OtpPeer,
         clock: Clock,
     ) -> None:
@@ -58,7 +58,7 @@ class Accounts:
         self._password_store = password_store
         self._standings = standings
         self._passwords = passwords
-        self._limits = limits
+        self._attempts = attempts
         self._otp = otp
         self._clock = clock
 
@@ -141,13 +141,12 @@ class Accounts:
 
     async def _proven_hash(self, signed_in: SignedIn, client: Client, current: str) -> str:
         """The stored hash, where `current` is the password; wrong ones count as at sign-in."""
-        async with self._passwords.turn():
-            spends = password_spends(signed_in.clinic.slug, signed_in.user.email, client.address)
-            taken = await self._limits.take(spends)
+        slug, email = signed_in.clinic.slug, signed_in.user.email
+        async with self._passwords.turn(), self._attempts.attempt(slug, email, client.address) as attempt:
             stored = await self._users.password_hash(signed_in.user.id)
             if not await self._passwords.is_right(current, stored) or stored is None:
                 raise ServiceError(ErrorCode.INVALID_CREDENTIALS, "The current password is not right.")
-            await taken.give_back()
+            attempt.was_right = True
             return stored
 
     def _event(self, kind: str, signed_in: SignedIn, client: Client, **detail: Any) -> AuditEvent:

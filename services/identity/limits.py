@@ -1,8 +1,10 @@
 """Rate limits of the gateway. The shared limiter is asked first; while it is away this process counts by itself, so
 that sign-in goes on and still has a bound (security.md, "Limits' store down")."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 from services.common.errors import ErrorCode, ServiceError
 from services.common.logs import get_logger
@@ -55,6 +57,72 @@ class Limits:
                 locked=False,
             )
         return Taken(limiter, spends)
+
+
+class Attempt:
+    """One try with a password; it counts unless the password was right."""
+
+    was_right = False
+
+
+@dataclass(slots=True)
+class _Pair:
+    """The attempts of one account and network in this process: how many there are, and those that have taken, or are
+    taking, and may yet give back."""
+
+    under_way: int = 0
+    open: list[asyncio.Event] = field(default_factory=list)
+    settled: int = 0
+
+
+class PasswordAttempts:
+    """Counts wrong passwords only. An attempt is taken before it is compared and given back when it was right; one that
+    is refused while others for the same account and network are still being compared waits for these, so that many
+    right ones at once never refuse each other."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._pairs: dict[Spend, _Pair] = {}
+
+    @asynccontextmanager
+    async def attempt(self, slug: str, email: str, address: str) -> AsyncIterator[Attempt]:
+        """Raises `too-many-attempts` where the account, from this network, or the address may try no more now."""
+        spends = password_spends(slug, email, address)
+        pair = self._pairs.setdefault(spends[0], _Pair())
+        pair.under_way += 1
+        attempt, done = Attempt(), asyncio.Event()
+        try:
+            taken = await self._take(pair, done, spends)
+            try:
+                yield attempt
+            finally:
+                if attempt.was_right:
+                    await taken.give_back()
+        finally:
+            _settle(pair, done)
+            pair.under_way -= 1
+            if not pair.under_way:
+                del self._pairs[spends[0]]
+
+    async def _take(self, pair: _Pair, done: asyncio.Event, spends: Sequence[Spend]) -> Taken:
+        while True:
+            settled = pair.settled
+            pair.open.append(done)
+            try:
+                return await self._limits.take(spends)
+            except ServiceError:
+                pair.open.remove(done)
+                if pair.open:
+                    await pair.open[0].wait()
+                elif pair.settled == settled:
+                    raise
+
+
+def _settle(pair: _Pair, done: asyncio.Event) -> None:
+    if done in pair.open:
+        pair.open.remove(done)
+        pair.settled += 1
+    done.set()
 
 
 def password_spends(slug: str, email: str, address: str) -> list[Spend]:

@@ -8,7 +8,7 @@ without them there is no session, save for someone with a factor, who is asked f
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
-from services.identity.limits import Limits, password_spends
+from services.identity.limits import PasswordAttempts
 from services.identity.model import Client, SessionState, SignedIn
 from services.identity.passwords import Passwords
 from services.identity.sessions import SessionView, new_token, opened, standing_of, state_of
@@ -24,14 +24,14 @@ class SignIn:
         sessions: SessionStore,
         standings: Standings,
         passwords: Passwords,
-        limits: Limits,
+        attempts: PasswordAttempts,
         clock: Clock,
     ) -> None:
         self._users = users
         self._sessions = sessions
         self._standings = standings
         self._passwords = passwords
-        self._limits = limits
+        self._attempts = attempts
         self._clock = clock
 
     async def sign_in(
@@ -69,14 +69,16 @@ class SignIn:
 
     async def _proven(self, slug: str, email: str, password: str, client: Client) -> Account | None:
         """The account, where the password is right and the user may sign in. Only wrong passwords stay counted."""
-        async with self._passwords.turn():
-            taken = await self._limits.take(password_spends(slug, email, client.address))
+        async with (
+            self._passwords.turn(),
+            self._attempts.attempt(slug, email, client.address) as attempt,
+        ):
             account = await self._users.for_sign_in(slug, email)
             stored = account.password_hash if account else None
             right = await self._passwords.is_right(password, stored)
             if not right or account is None or stored is None or account.user.is_disabled:
                 return None
-            await taken.give_back()
+            attempt.was_right = True
             if not self._passwords.needs_rehash(stored):
                 return account
             dearer = await self._passwords.rehash(password)

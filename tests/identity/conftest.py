@@ -195,6 +195,9 @@ class Person:
         body = {"method": method, "code": code if code is not None else self.code()}
         return await self.stack.call("POST", "/v1/session/second-factor", body, token=token or self.token)
 
+    async def prove_raw(self, body: Json) -> httpx.Response:
+        return await self.call("POST", "/v1/session/second-factor", body)
+
     async def enrol_totp(self) -> Json:
         """From a session that may; the clock moves on by a minute, so that the next code is a fresh one."""
         started = await self.call("POST", "/v1/me/two-factor/totp")
