@@ -127,7 +127,7 @@ EXAMPLES: Mapping[str, Example] = {
     ),
     "GET /v1/session": Example(None, _SESSION),
     "POST /v1/session/second-factor": Example({"method": "totp", "code": "492039"}, _NEW_SESSION),
-    "POST /v1/session/second-factor/sms": Example(None, _SMS),
+    "POST /v1/session/second-factor/sms": Example({}, _SMS),
     "GET /v1/session/second-factor/sms": Example(None, {**_SMS, "delivery": {"status": "delivered"}}),
     "GET /v1/me": Example(None, _ME),
     "PATCH /v1/me": Example({"phone": "+1 202 555 0142"}, {**_ME, "phone_proven": False}),
@@ -141,7 +141,7 @@ EXAMPLES: Mapping[str, Example] = {
     ),
     "GET /v1/me/two-factor": Example(None, _TWO_FACTOR),
     "POST /v1/me/two-factor/totp": Example(
-        None,
+        {},
         {
             "enrolment_id": _ENROLMENT_ID,
             "secret": "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP",
@@ -162,7 +162,26 @@ EXAMPLES: Mapping[str, Example] = {
         },
     ),
     "POST /v1/me/two-factor/sms/{enrolment_id}/confirm": Example({"code": "310582"}, _CONFIRMED),
-    "POST /v1/me/two-factor/backup-codes": Example(None, {"codes": _CODES, "generated_at": "2026-11-21T08:10:00.000Z"}),
+    "POST /v1/me/two-factor/backup-codes": Example({}, {"codes": _CODES, "generated_at": "2026-11-21T08:10:00.000Z"}),
+    "GET /v1/me/sessions": Example(
+        None,
+        {
+            "sessions": [
+                {
+                    "id": _SESSION_ID,
+                    "current": True,
+                    "acr": "aal2",
+                    "authenticated_at": "2026-11-21T08:00:00.000Z",
+                    "last_seen_at": "2026-11-21T08:12:00.000Z",
+                    "expires_at": "2026-11-21T20:00:00.000Z",
+                    "idle_expires_at": "2026-11-21T08:42:00.000Z",
+                    "address": "192.0.2.7",
+                    "user_agent": "Mozilla/5.0",
+                    "shared_device": False,
+                }
+            ]
+        },
+    ),
     "GET /v1/clinic": Example(None, _CLINIC),
     "PATCH /v1/clinic": Example({"timezone": "Europe/Berlin"}, _CLINIC),
     "GET /v1/clinic/security": Example(None, _SECURITY),
