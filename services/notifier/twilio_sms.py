@@ -91,8 +91,8 @@ class _HttpClient(TwilioHttpClient):  # type: ignore[misc]  # the package has no
     def __init__(self, timeout_seconds: float) -> None:
         super().__init__(timeout=timeout_seconds, pool_connections=False)
 
-    def request(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().request(*args, **kwargs)
+    def request(self, *args: Any, headers: dict[str, str] | None = None, **kwargs: Any) -> Response:
+        response = super().request(*args, headers={**(headers or {}), "Connection": "close"}, **kwargs)
         self._test_only_last_request = None  # it holds a number and a code
         if response.status_code == requests.codes.too_many_requests:
             raise _AskedToWait(_retry_after((response.headers or {}).get("Retry-After")))
