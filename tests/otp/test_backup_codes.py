@@ -177,3 +177,20 @@ async def test_while_the_budget_is_spent_nothing_is_hashed(otp: Otp) -> None:
     otp.clock.advance(timedelta(minutes=15))
     with pytest.raises(ServiceError, match="unavailable"):  # now it is read, and found unreadable
         await user.sees(user.backup_codes[0], "backup_code")
+
+
+async def test_a_hash_compared_before_the_row_changed_counts_for_nothing(otp: Otp) -> None:
+    """The comparison is done before the lock; what it compared with must still stand there."""
+    user = await otp.user().enrol_totp()
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%FOR UPDATE%%'"
+    with otp.postgres.connect(otp.database_name) as connection, connection.transaction():
+        connection.execute("SELECT 1 FROM account WHERE user_id = %s FOR UPDATE", [user.user_id])
+        verifying = asyncio.create_task(user.sees(user.backup_codes[0], "backup_code"))
+        while not otp.sql(waiting):
+            await asyncio.sleep(0.01)
+        connection.execute(
+            "UPDATE backup_code SET hash = (SELECT hash FROM backup_code WHERE user_id = %(user)s AND slot = '1')"
+            " WHERE user_id = %(user)s AND slot = '0'",
+            {"user": user.user_id},
+        )
+    assert await verifying == "wrong"
