@@ -100,6 +100,7 @@ class _HeartbeatFile(bootsteps.StartStopStep):  # type: ignore[misc]  # the pack
         self._timer: Any = None
 
     def start(self, parent: Any) -> None:
+        self._file.touch()
         self._timer = parent.timer.call_repeatedly(_HEARTBEAT_SECONDS, self._file.touch)
 
     def stop(self, parent: Any) -> None:
