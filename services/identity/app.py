@@ -10,6 +10,7 @@ from services.identity.api import activations, clinic, machines, me, sessions, t
 from services.identity.gateway import Gateway
 from services.identity.guards import check_declared
 from services.identity.middleware import Edge
+from services.identity.pages import router as pages
 
 
 def create_app(gateway: Gateway) -> FastAPI:
@@ -33,6 +34,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     for module in (sessions, me, two_factor, clinic, users, activations, machines):
         # Taken as they are rather than included: one flat table, which `check_declared` sees whole.
         app.router.routes.extend(module.router.routes)
+    app.router.routes.extend(pages.routes())
     check_declared(app.router.routes)
     problems.register(app)
     app.add_middleware(Edge, settings=gateway.settings)

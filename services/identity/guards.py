@@ -194,7 +194,7 @@ def _token(request: Request, gateway: Gateway) -> tuple[str, bool]:
         return token.strip(), False
     token = request.cookies.get(gateway.cookies.name, "")
     # Cookies never count across origins: a foreign read is nobody's, a foreign mutation is refused below.
-    if not token or (request.method in _SAFE and _is_foreign(request, gateway)):
+    if not token or (request.method in _SAFE and is_foreign(request, gateway)):
         raise unauthenticated()
     return token, True
 
@@ -205,13 +205,16 @@ async def _check_csrf(request: Request, gateway: Gateway, signed_in: SignedIn) -
     if not submitted and request.headers.get("content-type", "").lower().startswith(_FORMS):
         field = (await request.form()).get(CSRF_FIELD, "")
         submitted = field if isinstance(field, str) else ""
-    if _is_foreign(request, gateway) or not gateway.cookies.is_csrf_token(submitted, signed_in.session.id):
+    if is_foreign(request, gateway) or not gateway.cookies.is_csrf_token(submitted, signed_in.session.id):
         raise ServiceError(ErrorCode.FORBIDDEN, "This form is no longer good. Please reload the page and try again.")
 
 
-def _is_foreign(request: Request, gateway: Gateway) -> bool:
+def is_foreign(request: Request, gateway: Gateway) -> bool:
+    """Whether another site made the browser send this; a link that somebody followed from there is not meant."""
     origin = request.headers.get("origin")
-    return origin is not None and origin != gateway.settings.public_origin
+    site = request.headers.get("sec-fetch-site")
+    sent_from_elsewhere = request.method not in _SAFE and site in ("cross-site", "same-site")
+    return sent_from_elsewhere or (origin is not None and origin != gateway.settings.public_origin)
 
 
 async def _renew(gateway: Gateway, session: Session) -> None:

@@ -126,7 +126,7 @@ class Edge:
     def _complete(self, headers: Headers, sent: _Sent) -> Headers:
         present = {name for name, _ in headers}
         headers.append((b"x-request-id", request_id_var.get().encode()))
-        headers.extend(self._security)
+        headers.extend(header for header in self._security if header[0] not in present)
         if b"cache-control" not in present:
             headers.append((b"cache-control", b"no-store"))
         if b"content-security-policy" not in present:

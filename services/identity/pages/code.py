@@ -1,0 +1,104 @@
+"""The second factor: a code from the app, by text message or from the list, at sign-in and before a change."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.common.errors import ErrorCode, ServiceError
+from services.identity.gateway import Gateway
+from services.identity.guards import Access, Admits, GatewayDep
+from services.identity.model import Method, SessionState
+from services.identity.pages.form import fields_of
+from services.identity.pages.rendering import csrf_of, lead_to, page
+from services.identity.pages.route import RETURNS, PageRoute
+from services.identity.pages.sign_in import WAY_ON
+from services.identity.pages.words import STATUS, delivery_in_words, told
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+_Live = Annotated[Access, Depends(Admits.waiting())]
+_OTHERS = {
+    Method.TOTP: "Use my authenticator app",
+    Method.SMS: "Get a text message",
+    Method.BACKUP_CODE: "Use a backup code",
+}
+
+
+@router.get("/code")
+async def get_code(access: _Live, gateway: GatewayDep, method: str = "", then: str = "") -> Response:
+    return await _code(access, gateway, method, then)
+
+
+@router.post("/code")
+async def post_code(request: Request, access: _Live, gateway: GatewayDep) -> Response:
+    fields = await fields_of(request)
+    then = fields("then")
+    try:
+        method = Method(fields("method"))
+    except ValueError:
+        return lead_to(gateway, "/code")
+    try:
+        view = await gateway.two_factor.verify(access.signed_in, access.client, method, fields("code"))
+    except ServiceError as error:
+        if error.code is ErrorCode.ENROLMENT_REQUIRED or error.code is ErrorCode.UNAUTHENTICATED:
+            raise
+        return await _code(access, gateway, method, then, error)
+    way_on = WAY_ON[view.standing.state]
+    if view.standing.state is SessionState.ACTIVE and then in RETURNS:
+        way_on = f"{then}?done=stepped-up"
+    response = lead_to(gateway, way_on)
+    response.set_cookie(**gateway.cookies.session(view.token or ""))
+    return response
+
+
+@router.post("/code/text")
+async def post_text(request: Request, access: _Live, gateway: GatewayDep) -> Response:
+    """Sends a code by text message."""
+    then = (await fields_of(request))("then")
+    try:
+        await gateway.two_factor.send_sms(access.signed_in, access.client)
+    except ServiceError as error:
+        if error.code in (ErrorCode.ENROLMENT_REQUIRED, ErrorCode.UNAUTHENTICATED):
+            raise
+        return await _code(access, gateway, Method.SMS, then, error)
+    return lead_to(gateway, f"/code?method=sms{f'&then={then}' if then in RETURNS else ''}")
+
+
+async def _code(
+    access: Access, gateway: Gateway, asked: str, then: str, refusal: ServiceError | None = None
+) -> Response:
+    standing = await gateway.standings.view(access.signed_in)
+    methods = standing.methods
+    if standing.state is SessionState.ACTIVE and not methods and access.session.verified_at is not None:
+        methods = tuple((await gateway.otp.factors_of(access.user.id)).usable_methods())
+    if standing.state is SessionState.ENROLMENT_REQUIRED or (standing.state is SessionState.ACTIVE and not methods):
+        return lead_to(gateway, WAY_ON[standing.state])
+    stepping_up = standing.state is SessionState.ACTIVE
+    method = next((one for one in methods if one == asked), methods[0] if methods else None)
+    values: dict[str, Any] = {
+        "csrf": csrf_of(gateway, access.session),
+        "heading": "One fresh code, please" if stepping_up else "Enter your code",
+        "reason": "Before this is changed we make sure that it is you." if stepping_up else "",
+        "method": method.value if method else "",
+        "others": [{"method": one.value, "words": _OTHERS[one]} for one in methods if one is not method],
+        "then": then if then in RETURNS else "",
+        "stepping_up": stepping_up,
+        "sms": await _text_sent(access, gateway) if method is Method.SMS else None,
+    }
+    status = STATUS.get(refusal.code, 400) if refusal else 200
+    return page(gateway, "code.html", status, wrong=told(refusal) if refusal else "", **values)
+
+
+async def _text_sent(access: Access, gateway: Gateway) -> dict[str, str] | None:
+    """How the newest message fares; None where none was sent in this sign-in."""
+    try:
+        sent = await gateway.two_factor.sms(access.signed_in)
+    except ServiceError as error:
+        if error.code is ErrorCode.NOT_FOUND:
+            return None
+        raise
+    if sent.expires_at <= gateway.clock.now():
+        return None
+    return {"phone_hint": sent.phone_hint, "words": delivery_in_words(sent.delivery_status, sent.delivery_detail)}

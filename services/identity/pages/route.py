@@ -1,0 +1,74 @@
+"""What a page does with a refusal: leads to the page that is the way forward, or says in plain words what is wrong."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.common.errors import ErrorCode, ServiceError
+from services.identity.gateway import Gateway
+from services.identity.guards import is_foreign
+from services.identity.model import EndCause
+from services.identity.pages.clinic_cookie import remembered_clinic
+from services.identity.pages.rendering import lead_to, page
+from services.identity.pages.words import STATUS, told
+
+_LED_TO: Mapping[ErrorCode, str] = {ErrorCode.SECOND_FACTOR_REQUIRED: "/code", ErrorCode.ENROLMENT_REQUIRED: "/set-up"}
+_HEADINGS: Mapping[ErrorCode, str] = {
+    ErrorCode.GONE: "This link is over",
+    ErrorCode.NOT_FOUND: "This is not here",
+    ErrorCode.FORBIDDEN: "That did not work",
+    ErrorCode.UNAVAILABLE: "Just a moment",
+    ErrorCode.TOO_MANY_ATTEMPTS: "Please wait a little",
+}
+RETURNS = frozenset({"/me", "/set-up"})
+"""Where a fresh code may lead back to; nothing else that an address names is followed (A64)."""
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class PageRoute(APIRoute):
+    """A route whose refusals are pages."""
+
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except ServiceError as error:
+                return _refusal(request, error)
+
+        return answer
+
+
+def _refusal(request: Request, error: ServiceError) -> Response:
+    gateway: Gateway = request.app.state.gateway
+    if error.code is ErrorCode.UNAUTHENTICATED:
+        return _to_sign_in(request, gateway, error)
+    if error.code is ErrorCode.STEP_UP_REQUIRED:
+        path = request.scope["path"]
+        return lead_to(gateway, f"/code?then={path if path in RETURNS else '/me'}")
+    if error.code in _LED_TO:
+        return lead_to(gateway, _LED_TO[error.code])
+    return page(
+        gateway,
+        "notice.html",
+        STATUS.get(error.code, 400),
+        heading=_HEADINGS.get(error.code, "That is not possible"),
+        sentence=told(error),
+        on={"path": "/me", "words": "Go on"},
+    )
+
+
+def _to_sign_in(request: Request, gateway: Gateway, error: ServiceError) -> Response:
+    slug = remembered_clinic(request, gateway)
+    why = ""
+    if cause := error.members.get("cause"):
+        why = "?done=idle" if cause == EndCause.IDLE else "?done=over"
+    response = lead_to(gateway, f"/c/{slug}{why}" if slug else f"/{why}")
+    if not is_foreign(request, gateway):  # another site's request is nobody's, and signs nobody out
+        response.set_cookie(**gateway.cookies.gone())
+    return response

@@ -1,0 +1,107 @@
+"""Signing in and out, and the door before it: which clinic."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.common.errors import ErrorCode, ServiceError
+from services.identity.gateway import Gateway
+from services.identity.guards import PUBLIC, Access, Admits, ClientDep, GatewayDep
+from services.identity.model import Client, SessionState, slug_key
+from services.identity.pages.clinic_cookie import remember_clinic, remembered_clinic
+from services.identity.pages.form import BeforeSignIn, fields_of
+from services.identity.pages.rendering import lead_to, page
+from services.identity.pages.route import PageRoute
+from services.identity.pages.words import STATUS, told
+from services.identity.particulars import is_slug
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+WAY_ON = {
+    SessionState.ACTIVE: "/me",
+    SessionState.SECOND_FACTOR_REQUIRED: "/code",
+    SessionState.ENROLMENT_REQUIRED: "/set-up",
+}
+_SHOWN = 64
+
+
+@router.get("/", dependencies=[PUBLIC])
+async def get_start(request: Request, gateway: GatewayDep, clinic: str | None = None, done: str = "") -> Response:
+    """Asks for the clinic's short name; a browser that has signed in before is led to its own."""
+    if clinic is None:
+        slug = remembered_clinic(request, gateway)
+        return lead_to(gateway, f"/c/{slug}") if slug and "again" not in request.query_params else _start(gateway, done)
+    slug = slug_key(clinic)
+    if is_slug(slug):
+        return lead_to(gateway, f"/c/{slug}")
+    return page(
+        gateway, "start.html", 422, wrong="A short name has letters from a to z, digits and hyphens, and no spaces."
+    )
+
+
+@router.get("/c/{slug}", dependencies=[PUBLIC])
+async def get_sign_in(request: Request, gateway: GatewayDep, slug: str, done: str = "") -> Response:
+    """The same for a clinic that does not exist: who asks learns nothing of it."""
+    return _sign_in(request, gateway, slug, done=done)
+
+
+@router.post("/c/{slug}", dependencies=[PUBLIC])
+async def post_sign_in(request: Request, gateway: GatewayDep, client: ClientDep, slug: str) -> Response:
+    fields = await fields_of(request)
+    form = BeforeSignIn(request, gateway)
+    form.check(request, fields)
+    email = fields("email")
+    try:
+        view = await gateway.login.sign_in(slug, email, fields("password"), client)
+    except ServiceError as error:
+        return _sign_in(request, gateway, slug, email=email, refusal=error)
+    await _end_older(request, gateway, client)
+    response = lead_to(gateway, WAY_ON[view.standing.state])
+    response.set_cookie(**gateway.cookies.session(view.token or ""))
+    form.forget(response)
+    remember_clinic(response, gateway, view.signed_in.clinic.slug)
+    return response
+
+
+@router.post("/sign-out")
+async def post_sign_out(
+    access: Annotated[Access, Depends(Admits.waiting(renews=False))], gateway: GatewayDep
+) -> Response:
+    await gateway.accounts.sign_out(access.signed_in, access.client)
+    response = lead_to(gateway, f"/c/{access.clinic.slug}?done=signed-out")
+    response.set_cookie(**gateway.cookies.gone())
+    return response
+
+
+def _start(gateway: Gateway, done: str) -> Response:
+    return page(gateway, "start.html", done=done)
+
+
+def _sign_in(
+    request: Request, gateway: Gateway, slug: str, email: str = "", done: str = "", refusal: ServiceError | None = None
+) -> Response:
+    form = BeforeSignIn(request, gateway)
+    wrong, status = "", 200
+    if refusal is not None:
+        status = STATUS.get(refusal.code, 400)
+        wrong = told(refusal)
+        if refusal.code is ErrorCode.INVALID_CREDENTIALS:
+            wrong = "That did not match. Check the e-mail address and the password, and try again."
+    values = {"slug": slug[:_SHOWN], "email": email[:254], "csrf": form.token}
+    response = page(gateway, "sign_in.html", status, wrong=wrong, done=done, **values)
+    form.remember(response)
+    return response
+
+
+async def _end_older(request: Request, gateway: Gateway, client: Client) -> None:
+    """The session that this browser had before is over: its cookie is replaced, and nobody holds it any more (A63)."""
+    older = request.cookies.get(gateway.cookies.name, "")
+    if not older:
+        return
+    try:
+        found = await gateway.standings.signed_in(older)
+    except ServiceError:
+        return
+    await gateway.accounts.sign_out(found, client)
