@@ -1,8 +1,12 @@
 """PostgreSQL: one small pool a process. A connection that died while idle costs one retry, and only before anything was
 sent in its transaction; whatever else goes wrong with the server is `unavailable`."""
 
+import asyncio
+import contextlib
+import os
 import select
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,6 +21,7 @@ Connection = AsyncConnection[DictRow]
 
 _LOCK_TIMEOUT_MS = 1000  # waiting longer for an account's row ends in 503 (security.md)
 _STATEMENT_TIMEOUT_MS = 5000
+_LONGEST_HOLD_SECONDS = 3.0  # a server that hangs keeps none of its own timeouts; nobody waits longer than this (F02)
 
 
 def conninfo(url: str, password: str) -> str:
@@ -67,11 +72,13 @@ class Database:
         try:
             async with self._pool.connection() as connection:
                 if await _is_alive(connection):
-                    yield connection
+                    with _cut_after(_LONGEST_HOLD_SECONDS, connection):
+                        yield connection
                     return
             await self._pool.check()
             async with self._pool.connection() as connection:
-                yield connection
+                with _cut_after(_LONGEST_HOLD_SECONDS, connection):
+                    yield connection
         except (psycopg.OperationalError, PoolTimeout) as error:
             raise unavailable("database") from error
 
@@ -79,6 +86,25 @@ class Database:
         """Raises `unavailable` unless the server answers."""
         async with self.connection() as connection:
             await connection.execute("SELECT 1")
+
+
+@contextlib.contextmanager
+def _cut_after(seconds: float, connection: Connection) -> Iterator[None]:
+    """Ends the connection where the block takes longer: its statement fails as if the server had gone away. Not by
+    cancelling, for then psycopg asks the server to cancel, which hangs, and waits for its answer."""
+    cut = asyncio.get_running_loop().call_later(seconds, _shut_down, connection)
+    try:
+        yield
+    finally:
+        cut.cancel()
+
+
+def _shut_down(connection: Connection) -> None:
+    with (
+        contextlib.suppress(OSError, psycopg.Error),
+        socket.socket(fileno=os.dup(connection.fileno())) as same_socket,
+    ):
+        same_socket.shutdown(socket.SHUT_RDWR)
 
 
 async def _is_alive(connection: Connection) -> bool:

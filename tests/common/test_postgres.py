@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -52,6 +55,28 @@ async def test_f07_while_the_server_is_away_every_call_says_so_and_soon(own_post
         assert isinstance(refused, ServiceError)
         assert (refused.code, refused.members["away"]) == (ErrorCode.UNAVAILABLE, "database")
     own_postgres.start()
+    await _back_within(database, 3)
+    await database.close()
+
+
+async def test_f02_a_server_that_hangs_keeps_nobody_for_longer_than_three_seconds(
+    own_postgres: EmbeddedPostgres,
+) -> None:
+    database = Database(own_postgres.url("postgres", "postgres"), "superuser-password", 4)
+    await database.open()
+    assert await asyncio.gather(*(answers(database) for _ in range(20))) == [42] * 20
+    pids = [own_postgres.pid]
+    pids += [int(pid) for pid in Path(f"/proc/{pids[0]}/task/{pids[0]}/children").read_text().split()]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        refusals = await asyncio.gather(*(answers(database) for _ in range(8)), return_exceptions=True)
+        assert time.monotonic() - began < 4.5
+        assert [getattr(refused, "code", refused) for refused in refusals] == [ErrorCode.UNAVAILABLE] * 8
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
     await _back_within(database, 3)
     await database.close()
 
