@@ -6,6 +6,7 @@ import sys
 import uuid
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -46,11 +47,18 @@ def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[
     return event
 
 
+@lru_cache(maxsize=1000)
+def _is_secret(name: str) -> bool:
+    return name not in _HARMLESS_NAMES and _SECRET_NAME.search(name) is not None
+
+
 def _clean(name: str, value: Any) -> Any:
-    if name not in _HARMLESS_NAMES and _SECRET_NAME.search(name):
+    if _is_secret(name):
         return "[redacted]"
     if isinstance(value, str):
         return value if name == "exception" else _CONTROL.sub("�", value)
+    if value is None or isinstance(value, int | float):
+        return value
     if isinstance(value, Mapping):
         return {str(key): _clean(str(key), inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

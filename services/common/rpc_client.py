@@ -128,8 +128,8 @@ class Peer(Generic[StubT]):
                 _log.info("certificates_reloaded", peer=self.name)
                 if old:
                     await old.close(_OLD_CHANNEL_GRACE_SECONDS)
-            except Exception:
-                _log.exception("certificates_not_reloaded", peer=self.name)
+            except Exception as error:
+                _log.error("certificates_not_reloaded", peer=self.name, reason=str(error))
 
 
 def _newest_change(folder: Path) -> float:

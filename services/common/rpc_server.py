@@ -5,6 +5,7 @@ A method that the allow-list does not name stops the start: nothing is reachable
 """
 
 import asyncio
+import functools
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -148,8 +149,8 @@ class _Certificates:
             if self._look() == self._stamp:
                 return None
             return self._read()
-        except OSError:
-            _log.exception("certificates_not_reloaded")
+        except OSError as error:
+            _log.error("certificates_not_reloaded", reason=str(error))
             return None
 
 
@@ -158,14 +159,17 @@ class _Edge(grpc.aio.ServerInterceptor):
 
     def __init__(self, allowed: Allowed) -> None:
         self.allowed = allowed
+        self._handlers: dict[str, Any] = {}  # one a method, made at its first call
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
+        method: str = handler_call_details.method
+        if (known := self._handlers.get(method)) is not None:
+            return known
         handler = await continuation(handler_call_details)
-        method = str(handler_call_details.method)
         if handler is None:
             return None
         if handler.unary_unary is None:
@@ -173,16 +177,17 @@ class _Edge(grpc.aio.ServerInterceptor):
                 raise NotImplementedError(f"{method} streams; only the health service may")
             return handler
         inner = handler.unary_unary
+        count = functools.cache(lambda outcome: metrics.RPC_HANDLED.labels(method, outcome))
+        observe = metrics.RPC_SECONDS.labels(method).observe
 
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             started = time.perf_counter()
-            sent = dict(context.invocation_metadata() or ())
-            request_id = sent.get(REQUEST_ID_KEY)
-            request_id_var.set(accept_request_id(request_id if isinstance(request_id, str) else None))
+            sent = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
+            request_id_var.set(accept_request_id(sent.get(REQUEST_ID_KEY)))
             outcome = "OK"
             try:
                 self._check_caller(method, context)
-                with server_span(method, {k: v for k, v in sent.items() if isinstance(v, str)}):
+                with server_span(method, sent):
                     return await inner(request, context)
             except ServiceError as error:
                 code, text, trailing = to_status(error)
@@ -199,15 +204,16 @@ class _Edge(grpc.aio.ServerInterceptor):
                 await context.abort(grpc.StatusCode.INTERNAL, "internal error")
             finally:
                 seconds = time.perf_counter() - started
-                metrics.RPC_HANDLED.labels(method, outcome).inc()
-                metrics.RPC_SECONDS.labels(method).observe(seconds)
+                count(outcome).inc()
+                observe(seconds)
                 if method not in _HEALTH:
                     # The line by which a request id is followed from service to service.
                     _log.info("rpc", method=method, grpc_code=outcome, ms=round(seconds * 1000, 1))
 
-        return grpc.unary_unary_rpc_method_handler(
+        self._handlers[method] = grpc.unary_unary_rpc_method_handler(
             answer, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer
         )
+        return self._handlers[method]
 
     def _check_caller(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         names = _peer_names(context)
