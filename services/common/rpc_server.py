@@ -57,6 +57,7 @@ class RpcServer:
         self._server = grpc.aio.server(interceptors=[self._edge], options=_OPTIONS)
         self._checks: list[Check] = []
         self._following: asyncio.Task[None] | None = None
+        self._is_stopping = False
         self.health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         self.port = 0
@@ -97,6 +98,7 @@ class RpcServer:
 
     async def stop(self, grace_seconds: float = _DRAIN_SECONDS) -> None:
         _log.info("draining")
+        self._is_stopping = True
         if self._following:
             self._following.cancel()
             await asyncio.wait([self._following])
@@ -104,14 +106,17 @@ class RpcServer:
         await self._server.stop(grace_seconds)
 
     async def _follow_checks(self) -> None:
-        while True:
+        # The flag, too: a driver below may swallow the cancellation.
+        while not self._is_stopping:
             await asyncio.sleep(_CHECK_EVERY_SECONDS)
             await self.health.set("", await self._state())
 
     async def _state(self) -> Any:
         for check in self._checks:
             try:
-                await asyncio.wait_for(check(), _CHECK_WITHIN_SECONDS)
+                # Not wait_for: before Python 3.12 it may swallow a cancellation, and then the stop would wait for ever.
+                async with asyncio.timeout(_CHECK_WITHIN_SECONDS):
+                    await check()
             except Exception as error:
                 away = error.members.get("away") if isinstance(error, ServiceError) else None
                 _log.warning("not_serving", away=away, error=type(error).__name__)
