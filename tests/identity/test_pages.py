@@ -94,6 +94,12 @@ async def test_p25_the_whole_story_in_a_browser(web: Stack, page: Page, tmp_path
     key = await page.locator(".key").inner_text()
     assert re.fullmatch(r"([A-Z2-7]{4} ){7}[A-Z2-7]{4}", key)
     person.secret = key.replace(" ", "")
+    await page.screenshot(path=tmp_path / "screen.png", full_page=True)
+    seen = await asyncio.create_subprocess_exec(
+        *("zbarimg", "--quiet", "--raw", "--nodbus", str(tmp_path / "screen.png")), stdout=asyncio.subprocess.PIPE
+    )
+    scanned = (await seen.communicate())[0].decode()
+    assert f"secret={person.secret}&" in scanned, "a camera sees the same key"
     await page.get_by_label("six digits").fill(person.wrong_code())
     await page.get_by_role("button", name="Turn it on").click()
     await expect(page.get_by_role("alert")).to_be_visible()
@@ -130,6 +136,7 @@ async def test_a_text_message_by_page(web: Stack, page: Page) -> None:
     await page.get_by_role("link", name="Set it up").click()
     await page.get_by_label("Mobile number").fill(PHONE)
     await page.get_by_role("button", name="Text me a code").click()
+    await expect(page.get_by_text("Six digits are on their way")).to_be_visible()
     await page.get_by_label("Six digits").fill(web.notifier.code_to(PHONE))
     await page.get_by_role("button", name="Turn it on").click()
     await page.get_by_role("link", name="go on").click()

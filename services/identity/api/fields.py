@@ -49,7 +49,7 @@ Timezone = Annotated[
 ]
 Country = Annotated[str, Field(pattern=particulars.COUNTRY, examples=["DE"]), AfterValidator(_country)]
 Locale = Annotated[str, Field(max_length=particulars.LOCALE_MOST, pattern=particulars.LOCALE, examples=["en-GB"])]
-Phone = Annotated[str, Field(min_length=3, max_length=40, examples=["+49 1512 3456789"])]
+Phone = Annotated[str, Field(min_length=3, max_length=40, examples=["+44 7700 900123"])]
 
 
 def rfc3339(moment: datetime) -> str:

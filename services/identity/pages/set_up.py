@@ -1,6 +1,7 @@
 """Setting up a second factor, of one's own accord or because the clinic requires it: number, app or text, first code,
 and the ten backup codes, shown once."""
 
+import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -33,6 +34,7 @@ _SHOWN_BESIDE_THE_FORM = (
     ErrorCode.FORBIDDEN,
     ErrorCode.CONFLICT,
 )
+_SIZE = re.compile(r'width="(\d+)" height="(\d+)"')
 _TRY_AGAIN = (
     ErrorCode.INVALID_REQUEST,
     ErrorCode.INVALID_CODE,
@@ -167,11 +169,17 @@ async def _totp(access: Access, gateway: Gateway, enrolment_id: str, refusal: Se
     values: dict[str, Any] = {
         "csrf": csrf_of(gateway, access.session),
         "enrolment_id": found.id,
-        "qr_svg": Markup(qr.svg(found.otpauth_uri)),  # noqa: S704  drawn by us: paths and numbers, no text of anyone's
+        "qr_svg": _drawn(found.otpauth_uri),
         "key": in_fours(found.secret),
     }
     status = STATUS.get(refusal.code, 400) if refusal else 200
     return page(gateway, "set_up_totp.html", status, wrong=told(refusal) if refusal else "", **values)
+
+
+def _drawn(otpauth_uri: str) -> Markup:
+    """The QR code as part of the page, in whatever size the style sheet gives it."""
+    svg = _SIZE.sub(r'viewBox="0 0 \1 \2" role="img" aria-label="QR code"', qr.svg(otpauth_uri), count=1)
+    return Markup(svg)  # noqa: S704  drawn by us: paths and numbers, no text of anyone's
 
 
 def _sms(
