@@ -254,7 +254,7 @@ def test_p16_whatever_is_killed_every_message_ends_in_a_stated_outcome_and_none_
             assert code in arrived
         elif state == "failed":
             assert code not in arrived
-            assert calls[code] == [400]
+            assert calls[code][0] == 400  # the newest; it may have been asked to wait before
         else:
             assert state == "unknown", (code, state)
     unknown = [code for code, state in states.items() if state == "unknown"]
