@@ -8,14 +8,15 @@ export PORT="${PORT:-18080}" STANDIN_PORT="${STANDIN_PORT:-18090}"
 export EDGE_SUBNET="${EDGE_SUBNET:-10.213.78.0/29}" EDGE_ADDRESS="${EDGE_ADDRESS:-10.213.78.2}"
 export STACK=compose TWILIO_STANDIN="http://127.0.0.1:$STANDIN_PORT"
 # Nothing of the caller's: neither an account that costs money nor an address that is not this machine.
-export TWILIO_ACCOUNT_SID='' TWILIO_AUTH_TOKEN='' TWILIO_FROM='' TWILIO_MESSAGING_SERVICE_SID='' PUBLIC_URL=''
+export TWILIO_ACCOUNT_SID='' TWILIO_AUTH_TOKEN='' TWILIO_FROM='' TWILIO_MESSAGING_SERVICE_SID=''
+export PUBLIC_URL="http://127.0.0.1:$PORT" ALLOWED_ORIGINS='' TRUSTED_PROXIES='' PRODUCT_NAME=''
 
 clean_up() {
   code=$?
   trap - EXIT INT TERM
   if [ "$code" -ne 0 ]; then
     docker compose ps --all || true
-    docker compose logs --no-color --tail 40 || true
+    docker compose logs --no-color --tail 15 || true
   fi
   docker compose down --volumes --timeout 5 --remove-orphans >/dev/null 2>&1 || true
   exit "$code"

@@ -1,0 +1,124 @@
+"""Bootstrap: secrets once, never a new key over old records, and nobody holds what they do not need."""
+
+import json
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from deploy.bootstrap import make_files
+from deploy.certificates import make_leaf
+from deploy.credentials import Layout, Lost
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    made = Layout(tmp_path / "state", tmp_path / "authority")
+    make_files(made, database_exists=False)
+    return made
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_second_start_changes_nothing(layout: Layout) -> None:
+    before = contents(layout.root)
+    assert make_files(layout, database_exists=True) == []
+    assert contents(layout.root) == before
+
+
+def test_two_stacks_share_no_secret(layout: Layout, tmp_path: Path) -> None:
+    other = Layout(tmp_path / "other", tmp_path / "other-authority")
+    make_files(other, database_exists=False)
+    public = {"standin_from", "from"}
+    for name, value in contents(layout.root / "secrets").items():
+        if Path(name).name not in public:
+            assert (other.root / "secrets" / name).read_bytes() != value, name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "otp/keyring.json",
+        "otp/code_pepper",
+        "notifier/keyring.json",
+        "identity/keyring.json",
+        "identity/password_pepper",
+    ],
+)
+def test_f16_nothing_is_made_anew_over_records_that_depend_on_it(layout: Layout, name: str) -> None:
+    path = layout.root / "secrets" / name
+    path.unlink()
+    with pytest.raises(Lost, match=path.name):
+        make_files(layout, database_exists=True)
+    assert not path.exists()
+
+
+def test_f16_with_all_secrets_gone_and_records_there_all_of_them_are_named(layout: Layout) -> None:
+    shutil.rmtree(layout.root / "secrets")
+    with pytest.raises(Lost) as lost:
+        make_files(layout, database_exists=True)
+    assert "otp/keyring.json" in str(lost.value)
+    assert "password_pepper" in str(lost.value)
+    assert not (layout.root / "secrets").exists()
+
+
+def test_a_keyring_is_one_key_of_256_bits(layout: Layout) -> None:
+    import base64
+
+    keyring = json.loads((layout.secrets("otp") / "keyring.json").read_text())
+    assert keyring["active"] == 1
+    assert len(base64.b64decode(keyring["keys"]["1"], validate=True)) == 32
+    assert (layout.secrets("otp") / "keyring.json").read_text() != (
+        layout.secrets("notifier") / "keyring.json"
+    ).read_text()
+
+
+def test_p22_each_process_holds_what_it_needs_and_nothing_else(layout: Layout) -> None:
+    held = {
+        folder.name: {path.name for path in folder.iterdir()} for folder in sorted((layout.root / "secrets").iterdir())
+    }
+    account = {"standin_account_sid", "standin_auth_token", "standin_from"}
+    assert held == {
+        "broker": {"operator_password", "users.acl"},
+        "identity": {
+            *("csrf_key", "database_password", "keyring.json", "limits_pepper", "password_pepper", "redis_password"),
+        },
+        "notifier": {"database_password", "keyring.json", *account},
+        "otp": {"code_pepper", "database_password", "keyring.json", "limits_pepper", "redis_password"},
+        "policy": {"database_password"},
+        "postgres": {"superuser_password"},
+        "redis": {"operator_password", "users.acl"},
+        "relay": {"broker_password", "database_password"},
+        "standin": {"account_sid", "auth_token", "from"},
+        "worker": {"broker_password", "database_password", "keyring.json", *account},
+    }
+
+
+def test_secrets_can_be_read_by_their_owner_alone(layout: Layout) -> None:
+    for folder in ("secrets", "owners"):
+        for path in (layout.root / folder).rglob("*"):
+            assert path.stat().st_mode & 0o077 == 0 or (path.is_dir() and path.parent == layout.root), path
+    for key in layout.root.rglob("key.pem"):
+        assert key.stat().st_mode & 0o777 == 0o400, key
+
+
+def test_no_password_stands_in_the_redis_users_files(layout: Layout) -> None:
+    users = "".join((layout.secrets(name) / "users.acl").read_text() for name in ("redis", "broker"))
+    for path in (layout.root / "secrets").rglob("*_password"):
+        assert path.read_text() not in users, path
+
+
+def test_a_certificate_with_less_than_ten_days_left_is_renewed_and_the_others_stay(layout: Layout) -> None:
+    old = datetime.now(UTC) - timedelta(days=21)
+    shutil.rmtree(layout.tls("otp"))
+    make_leaf(layout.authority, layout.tls("otp"), ["otp"], now=old)
+    before = (layout.tls("otp") / "cert.pem").read_bytes()
+    assert make_files(layout, database_exists=True) == ["otp"]
+    after = (layout.tls("otp") / "cert.pem").read_bytes()
+    assert after != before
+    left = x509.load_pem_x509_certificate(after).not_valid_after_utc - datetime.now(UTC)
+    assert timedelta(days=29) < left <= timedelta(days=30)
