@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.embedded import EmbeddedPostgres
 from services.common.errors import ErrorCode, ServiceError
+from services.common.rpc_client import Peer
 from services.otp.app import OtpService
 from services.otp.servicer import ALLOWED
 from tests.conftest import MakeCertificates
@@ -48,19 +49,22 @@ async def test_p01_a_thousand_submissions_of_one_code_over_a_hundred_connections
     stubs: list[Any] = [OtpStub(channel) for channel in channels]
 
     async def submit(number: int, code: str) -> str:
+        """Repeated, as the same attempt, while the account is too busy to answer."""
         request = otp_pb2.VerifyRequest(attempts=[user.attempt(code)])
-        try:
-            answer = await stubs[number % len(stubs)].Verify(request, timeout=15)
-        except grpc.aio.AioRpcError as error:
-            return error.code().name
-        return result(answer.verdicts[0])
+        while True:
+            try:
+                answer = await stubs[number % len(stubs)].Verify(request, timeout=20)
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                    raise
+                continue
+            return result(answer.verdicts[0])
 
     for round_number in range(5):
         code = user.code((round_number % 3) - 1)
         results = await asyncio.gather(*(submit(number, code) for number in range(1000 if not round_number else 200)))
         assert results.count("accepted") == 1
-        assert set(results) <= {"accepted", "already_used", "UNAVAILABLE"}
-        assert results.count("already_used") >= 100
+        assert results.count("already_used") == len(results) - 1
         otp.clock.advance(timedelta(seconds=90))
     assert otp.events(user.user_id).count("code.accepted") == 6
     assert (await user.factors()).attempts_left == 5
@@ -80,9 +84,8 @@ async def test_a_flood_on_one_account_leaves_the_others_their_turn(otp: Otp) -> 
 
     flood = [asyncio.create_task(guess()) for _ in range(500)]
     await asyncio.sleep(0.1)
-    begun = asyncio.get_running_loop().time()
     assert await calm.sees(calm.code()) == "accepted"
-    assert asyncio.get_running_loop().time() - begun < 2.5
+    assert not all(task.done() for task in flood)
     await asyncio.gather(*flood)
 
 
@@ -108,10 +111,19 @@ async def test_an_attempt_repeated_a_hundred_times_at_once_counts_once(otp: Otp)
     user = await otp.user().enrol_totp()
     other = otp.peer_of("identity", (await otp.another()).server.port)
     request = otp_pb2.VerifyRequest(attempts=[user.attempt(user.wrong_code())])
-    answers = await asyncio.gather(
-        *(peer.call(peer.stub.Verify, request, seconds=10) for peer in (otp.peer, other) for _ in range(50))
-    )
-    assert {(result(answer.verdicts[0]), answer.verdicts[0].attempts_left) for answer in answers} == {("wrong", 4)}
+
+    async def repeat(peer: Peer[Any]) -> tuple[str, int] | None:
+        try:
+            verdict = (await peer.call(peer.stub.Verify, request, seconds=10)).verdicts[0]
+        except ServiceError as error:
+            if error.code is not ErrorCode.UNAVAILABLE:
+                raise
+            return None
+        return result(verdict), verdict.attempts_left
+
+    answers = await asyncio.gather(*(repeat(peer) for peer in (otp.peer, other) for _ in range(50)))
+    assert set(answers) - {None} == {("wrong", 4)}
+    assert (await user.factors()).attempts_left == 4
 
 
 async def test_an_attempts_id_with_another_code_or_login_is_refused(otp: Otp) -> None:

@@ -37,15 +37,10 @@ async def test_p04_a_code_is_accepted_once_of_a_thousand_times(otp: Otp) -> None
     login = fresh("log")
     code = await _sent(user, login)
 
-    async def submit(number: int) -> str:
-        try:
-            return await user.sees(code, "sms", login if number == 17 else "")
-        except ServiceError as error:
-            return str(error.code)
-
-    results = await asyncio.gather(*(submit(number) for number in range(1000)))
+    logins = [login if number == 17 else "" for number in range(1000)]
+    results = await asyncio.gather(*(user.insists(code, "sms", one) for one in logins))
     assert results.count("accepted") == 1
-    assert set(results) <= {"accepted", "already_used", "no_such_factor", "unavailable"}
+    assert set(results) <= {"accepted", "already_used", "no_such_factor"}
 
 
 async def test_a73_its_own_login_may_send_it_again_and_spends_it_once(otp: Otp) -> None:

@@ -1,11 +1,13 @@
 """Accounts, each changed only in one transaction under the lock of its row.
 
 What is sent within `hold` is pipelined: the lock and the row take one round trip, all the writes and the commit
-another, with one fsync. Whoever is told anything is told it after the commit.
+another, with one fsync. (By hand: psycopg's own transaction block costs a third more in a pipeline.) Leaving the block
+waits for the commit, and an error anywhere before it leaves the server no commit to do; so whoever is told anything is
+told it after the commit.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -184,21 +186,25 @@ class Accounts:
     @asynccontextmanager
     async def hold(self, user_id: UserId, create_in: ClinicId | None = None) -> AsyncIterator[HeldAccount]:
         """The account under its lock until the block is left, then committed. `create_in` makes a missing row."""
-        try:
-            async with (
-                self._database.connection() as connection,
-                connection.pipeline(),
-                connection.transaction(),
-            ):
-                if create_in is not None:
-                    await connection.execute(_CREATE, [user_id, create_in])
-                cursor = await connection.execute(_SELECT_HELD, [user_id])
-                row = await cursor.fetchone()
-                yield HeldAccount(connection, user_id, rows.account(row) if row else None)
-        except psycopg.errors.UniqueViolation as error:
-            if error.diag.constraint_name == "verdict_pkey":
-                raise AttemptAlreadyTold from None
-            raise
+        async with self._database.connection() as connection:
+            try:
+                async with connection.pipeline():
+                    await connection.execute("BEGIN")
+                    if create_in is not None:
+                        await connection.execute(_CREATE, [user_id, create_in])
+                    cursor = await connection.execute(_SELECT_HELD, [user_id])
+                    row = await cursor.fetchone()
+                    yield HeldAccount(connection, user_id, rows.account(row) if row else None)
+                    await connection.execute("COMMIT")
+            except psycopg.errors.UniqueViolation as error:
+                await connection.rollback()
+                if error.diag.constraint_name == "verdict_pkey":
+                    raise AttemptAlreadyTold from None
+                raise
+            except BaseException:
+                with suppress(psycopg.Error):
+                    await connection.rollback()
+                raise
 
     async def read(self, user_id: UserId) -> Account | None:
         """The account as it stands, without a lock: for looking, never for judging."""
