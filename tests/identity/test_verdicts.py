@@ -1,0 +1,51 @@
+"""What a person is told of a code that was not accepted (R9, A34)."""
+
+import pytest
+
+from services.common.errors import ErrorCode
+from services.identity.model import Method, Verdict, VerdictResult
+from services.identity.verdicts import refusal_for
+
+
+@pytest.mark.parametrize(
+    ("skew", "words"),
+    [
+        (60, "60 seconds fast"),
+        (300, "5 minutes fast"),
+        (-300, "5 minutes slow"),
+        (1170, "20 minutes fast"),
+        (3600, "1 hour fast"),
+        (-7230, "2 hours slow"),
+        (14 * 3600 + 90, "14 hours fast"),
+    ],
+)
+def test_a_phone_whose_clock_is_wrong_is_told_by_how_much_and_which_way(skew: int, words: str) -> None:
+    refusal = refusal_for(Verdict(VerdictResult.WRONG, attempts_left=3, clock_skew_seconds=skew), Method.TOTP)
+    assert refusal.code is ErrorCode.INVALID_CODE
+    assert refusal.members["clock_skew_seconds"] == skew
+    assert refusal.members["attempts_left"] == 3
+    assert words in refusal.detail
+    assert "automatic" in refusal.members["hint"]
+
+
+@pytest.mark.parametrize("method", Method)
+def test_a_wrong_code_comes_with_what_would_help(method: Method) -> None:
+    refusal = refusal_for(Verdict(VerdictResult.WRONG, attempts_left=0), method)
+    assert refusal.members["hint"]
+    assert refusal.members["attempts_left"] == 0
+    assert refusal.members["clock_skew_seconds"] is None  # left out of the answer
+
+
+@pytest.mark.parametrize("result", VerdictResult)
+def test_a34_no_verdict_that_is_asked_for_its_refusal_is_a_yes(result: VerdictResult) -> None:
+    refusal = refusal_for(Verdict(result, retry_after_seconds=7, is_locked=True), Method.TOTP)
+    expected = {
+        VerdictResult.WRONG: ErrorCode.INVALID_CODE,
+        VerdictResult.ALREADY_USED: ErrorCode.CODE_ALREADY_USED,
+        VerdictResult.EXPIRED: ErrorCode.CODE_EXPIRED,
+        VerdictResult.TOO_MANY_ATTEMPTS: ErrorCode.TOO_MANY_ATTEMPTS,
+        VerdictResult.MALFORMED: ErrorCode.INVALID_REQUEST,
+    }
+    assert refusal.code is expected.get(result, ErrorCode.UNAVAILABLE)
+    if result is VerdictResult.TOO_MANY_ATTEMPTS:
+        assert (refusal.members["retry_after"], refusal.members["locked"]) == (7, True)
