@@ -17,12 +17,18 @@ _SERVERS = ("postgres", "redis", "broker")
 def make_files(layout: Layout, *, database_exists: bool) -> list[str]:
     """Secrets and certificates; answers the names of the certificates written now."""
     make_secrets(layout, database_exists=database_exists)
-    make_authority(layout.authority)
     renewed = []
-    for name in (*SERVICES, *_SERVERS):
-        mode = layout.open_folder(layout.tls(name), foreign=name in _SERVERS)
-        if make_leaf(layout.authority, layout.tls(name), [name], key_mode=mode):
-            renewed.append(name)
+    try:
+        make_authority(layout.authority)
+        for name in (*SERVICES, *_SERVERS):
+            mode = layout.open_folder(layout.tls(name), foreign=name in _SERVERS)
+            if make_leaf(layout.authority, layout.tls(name), [name], key_mode=mode):
+                renewed.append(name)
+    except ValueError as error:
+        raise Lost(
+            f"The certificate authority in {layout.authority} is damaged ({error}). Restore ca.pem and ca-key.pem, or "
+            "delete both: then every certificate is made anew."
+        ) from error
     _copy_trust(layout)
     return renewed
 

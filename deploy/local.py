@@ -58,8 +58,13 @@ def up(state: Path) -> int:
             say("\nStopping …")
         except Died as death:
             complaint = f"\n{death}\nStopping the rest."
-        except (NotStarted, TimeoutError, DemoNotMade, MigrationError, psycopg.Error) as error:
+        except (NotStarted, TimeoutError, Lost, DemoNotMade, MigrationError, psycopg.Error) as error:
             complaint = f"\n{error}\nStopping. Logs: {state / 'logs'}"
+        except (OSError, ValueError, KeyError) as error:
+            complaint = (
+                f"\n{state} is damaged, or cannot be used ({type(error).__name__}: {error}).\n"
+                "Move it out of the way, and the next start makes a new one."
+            )
         finally:
             _on_signals(lambda *_: stack.supervisor.kill())  # asked twice: at once
             if complaint:

@@ -35,7 +35,7 @@ class LocalStack:
         self.began = time.monotonic()
         self.layout = Layout(state, state / "authority")
         self.postgres_folder = state / "data" / "postgres"
-        self.supervisor = Supervisor(process_groups(state))
+        self.supervisor = Supervisor(process_groups(state), state / "stack.json")
         self.port = port
         # What happens when a process dies: the stack stops, or for tests of faults it is started again ("1") or left
         # dead until `restart` names it ("0").

@@ -23,6 +23,7 @@ _GUARDIAN = """
 trap '' INT TERM HUP
 read -r _
 [ -s "$1" ] || exit 0
+rm -f "$2"
 groups=$(cat "$1")
 for group in $groups; do kill -TERM "-$group"; kill -CONT "-$group"; done 2>/dev/null
 for _ in $(seq 140); do
@@ -32,7 +33,6 @@ for _ in $(seq 140); do
   sleep 0.1
 done
 for group in $groups; do kill -KILL "-$group"; done 2>/dev/null
-rm -f "$1"
 """
 
 
@@ -114,16 +114,18 @@ class Died(Exception):
 class Supervisor:
     """Starts, watches, restarts and stops processes by name."""
 
-    def __init__(self, groups_file: Path) -> None:
+    def __init__(self, groups_file: Path, told_file: Path) -> None:
+        """`groups_file`: kept up to date for the guardian, who removes `told_file`, which would tell of what is not."""
         self.processes: dict[str, Process] = {}
         self._groups_file = groups_file
+        self._told_file = told_file
         self._guardian: subprocess.Popen[bytes] | None = None
 
     def start(self, name: str, process: Process) -> None:
         """Starts it; from now on it is watched."""
         if self._guardian is None:
             self._guardian = subprocess.Popen(
-                ["sh", "-c", _GUARDIAN, "guardian", str(self._groups_file)],
+                ["sh", "-c", _GUARDIAN, "guardian", str(self._groups_file), str(self._told_file)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -194,13 +196,14 @@ class Supervisor:
 
 
 def wait_for_leftovers(groups_file: Path, seconds: float = 20.0) -> None:
-    """Waits while the guardian of a killed runner still stops its processes; it removes the file when done."""
+    """Waits while the guardian of a killed runner still stops its processes."""
+    if not groups_file.exists():
+        return
+    groups = [int(word) for word in groups_file.read_text().split() if word.isdigit()]
     ends_at = time.monotonic() + seconds
-    while groups_file.exists() and time.monotonic() < ends_at:
-        if not any(_group_is_alive(int(word)) for word in groups_file.read_text().split() if word.isdigit()):
-            groups_file.unlink(missing_ok=True)
-            return
+    while time.monotonic() < ends_at and any(_group_is_alive(group) for group in groups):
         time.sleep(0.1)
+    groups_file.unlink(missing_ok=True)
 
 
 def set_old_log_aside(log: Path) -> None:

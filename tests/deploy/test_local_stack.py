@@ -1,0 +1,234 @@
+"""The runner of the local stack: it starts everything, refuses in one sentence, and leaves nothing behind."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.topology import ROOT
+
+pytestmark = pytest.mark.timeout(180)
+RUN = [sys.executable, "-m", "deploy.local"]
+
+
+class Runner:
+    """`deploy.local up` on a state folder and a port of its own."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.output = state.with_name(f"{state.name}.out")
+        self.process: subprocess.Popen[bytes]
+
+    def start(self, **environment: str) -> dict[str, Any]:
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*RUN, "up", "--state", str(self.state)],
+                cwd=ROOT,
+                env={**os.environ, "PORT": str(self.port), **environment},
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        ends_at = time.monotonic() + 120
+        while not (self.state / "stack.json").exists():
+            assert self.process.poll() is None, self.told()
+            assert time.monotonic() < ends_at, self.told()
+            time.sleep(0.1)
+        return self.stack()
+
+    def stack(self) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads((self.state / "stack.json").read_text())
+        return told
+
+    def told(self) -> str:
+        return self.output.read_text()[-4000:]
+
+    def second_start(self, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*RUN, "up", "--state", str(self.state)],
+            cwd=ROOT,
+            env={**os.environ, "PORT": str(self.port), **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def ends(self, seconds: float = 40) -> int:
+        return self.process.wait(seconds)
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[Runner]:
+    made = Runner(tmp_path / "state")
+    yield made
+    if hasattr(made, "process") and made.process.poll() is None:
+        made.process.kill()
+        made.process.wait()
+
+
+def alive(pids: list[int]) -> list[int]:
+    found = []
+    for pid in pids:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            continue
+        if state not in "ZX":
+            found.append(pid)
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += [int(child), *descendants(int(child))]
+    return found
+
+
+def all_gone(pids: list[int], seconds: float) -> None:
+    ends_at = time.monotonic() + seconds
+    while left := alive(pids):
+        assert time.monotonic() < ends_at, f"still there: {left}"
+        time.sleep(0.1)
+
+
+def test_it_tells_where_everything_is_and_a_signal_stops_all_of_it(runner: Runner) -> None:
+    told = runner.start()
+    assert stat.S_IMODE((runner.state / "stack.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE(runner.state.stat().st_mode) == 0o700
+    assert told["gateway"] == f"http://127.0.0.1:{runner.port}"
+    assert [user["role"] for user in told["demo"]["users"]] == ["admin", "practitioner", "receptionist"]
+    assert {"clinic", "email", "password"} <= told["demo"].keys()
+    assert set(told["metrics"]) == {"identity", "otp", "policy", "notifier", "worker", "relay"}
+
+    refused = runner.second_start()
+    assert refused.returncode != 0
+    assert "already running" in refused.stderr
+    assert told["gateway"] in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert alive([told["processes"]["otp"]])
+
+    processes = [runner.process.pid, *descendants(runner.process.pid)]
+    assert len(processes) > 10
+    os.kill(runner.process.pid, signal.SIGINT)
+    assert runner.ends() == 0, runner.told()
+    all_gone(processes, 1)
+    assert not (runner.state / "stack.json").exists()
+
+
+def test_killed_outright_it_leaves_nothing_and_the_next_start_finds_the_data(runner: Runner) -> None:
+    before = runner.start()
+    processes = [runner.process.pid, *descendants(runner.process.pid)]
+    os.kill(before["processes"]["policy"], signal.SIGSTOP)  # one that hangs must not stay either
+    runner.process.kill()
+    runner.ends()
+    all_gone(processes, 25)
+    assert not (runner.state / "stack.json").exists(), "it would tell of what is not there"
+    after = runner.start()
+    assert after["demo"] == before["demo"]
+    os.kill(runner.process.pid, signal.SIGTERM)
+    assert runner.ends() == 0, runner.told()
+
+
+def test_one_that_dies_is_named_with_its_last_lines_and_the_rest_stop(runner: Runner) -> None:
+    told = runner.start()
+    processes = [runner.process.pid, *descendants(runner.process.pid)]
+    os.kill(told["processes"]["policy"], signal.SIGKILL)
+    assert runner.ends() != 0
+    assert "policy was killed by signal 9" in runner.told()
+    assert "serving" in runner.told(), "the last lines of its log"
+    all_gone(processes, 1)
+
+
+def test_one_that_dies_is_started_again_where_that_is_asked_for(runner: Runner) -> None:
+    told = runner.start(COUNTERSIGN_RESPAWN="1")
+    for name in ("otp", "postgres"):
+        os.kill(told["processes"][name], signal.SIGKILL)
+        ends_at = time.monotonic() + 20
+        while (pid := runner.stack()["processes"][name]) == told["processes"][name] or not alive([pid]):
+            assert time.monotonic() < ends_at, runner.told()
+            time.sleep(0.1)
+    os.kill(runner.process.pid, signal.SIGHUP)
+    assert runner.ends() == 0, runner.told()
+
+
+def test_a_port_in_use_is_one_sentence(runner: Runner) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", runner.port))
+        taken.listen()
+        refused = runner.second_start()
+    assert refused.returncode != 0
+    assert refused.stderr.strip() == (
+        f"Port {runner.port} is in use by another program. Choose another one: PORT=9080 make up"
+    )
+
+
+@pytest.mark.parametrize("port", ["0", "70000", "http", "-1"])
+def test_a_port_that_is_none_is_one_sentence(runner: Runner, port: str) -> None:
+    refused = runner.second_start(PORT=port)
+    assert refused.returncode != 0
+    assert "must be a number from 1 to 65535" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+
+def test_a_state_folder_that_is_a_file_is_one_sentence(runner: Runner) -> None:
+    runner.state.write_text("not a folder")
+    refused = runner.second_start()
+    assert refused.returncode != 0
+    assert "cannot be used" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("authority/ca-key.pem", "nonsense"),
+        ("data/postgres/PG_VERSION", "9.6\n"),
+        ("secrets/otp/keyring.json", None),
+    ],
+)
+def test_a_broken_state_is_said_in_words(runner: Runner, name: str, content: str | None) -> None:
+    from deploy.bootstrap import make_files
+    from deploy.credentials import Layout
+
+    make_files(Layout(runner.state, runner.state / "authority"), database_exists=False)
+    broken = runner.state / name
+    broken.parent.mkdir(parents=True, exist_ok=True)
+    broken.unlink(missing_ok=True)
+    if content is None:
+        (runner.state / "data" / "postgres").mkdir(parents=True)
+        (runner.state / "data" / "postgres" / "PG_VERSION").write_text("18\n")
+    else:
+        broken.write_text(content)
+        (runner.state / "tls" / "otp" / "cert.pem").unlink()
+    refused = runner.second_start()
+    told = refused.stdout + refused.stderr
+    assert refused.returncode != 0
+    assert "Traceback" not in told, told
+    assert str(runner.state) in told
+    assert broken.exists() == (content is not None), "nothing is made anew over it"
+
+
+def test_commands_without_a_stack_say_how_to_start_one(tmp_path: Path) -> None:
+    for arguments in (
+        ["exec", "--state", str(tmp_path), "identity", "set-role"],
+        ["restart", "--state", str(tmp_path), "otp"],
+    ):
+        done = subprocess.run([*RUN, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=30)
+        assert done.returncode != 0
+        assert "make up" in done.stderr
+        assert "Traceback" not in done.stderr
