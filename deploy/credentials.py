@@ -42,12 +42,13 @@ _FIELDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("superuser_password", ("postgres",)),
     *(("operator_password", (holder,)) for holder in ("redis", "broker")),
 )
-_KEYRINGS = (("otp",), ("notifier", "worker"))
+_KEYRINGS = (("identity",), ("otp",), ("notifier", "worker"))
 _FOREIGN = ("postgres", "redis", "broker")
 _IRREPLACEABLE = (
     ("otp", KEYRING, "the key that opens the authenticator secrets"),
     ("otp", "code_pepper", "the pepper of the backup codes"),
     ("notifier", KEYRING, "the key that opens the messages on their way"),
+    ("identity", KEYRING, "the key that opens the telephone numbers"),
     ("identity", "password_pepper", "the pepper of the passwords"),
     ("postgres", "superuser_password", "the password of the database's administrator"),
 )

@@ -117,6 +117,7 @@ class Topology:
             "IDENTITY_POLICY_TARGET": self._at("policy"),
             "IDENTITY_NOTIFIER_TARGET": self._at("notifier"),
             "IDENTITY_REDIS_URL": f"redis://identity@{self._at('redis')}/0",
+            "IDENTITY_KEYRING_FILE": str(self.layout.secrets("identity") / KEYRING),
             "IDENTITY_PUBLIC_URL": self.public_url,
             "IDENTITY_ALLOWED_ORIGINS": self.settings.get("ALLOWED_ORIGINS", ""),
             "IDENTITY_TRUSTED_PROXIES": self.settings.get("TRUSTED_PROXIES", ""),

@@ -15,6 +15,7 @@ from services.common.clock import Clock, SystemClock
 from services.common.migrate import migrate as apply_migrations
 from services.common.postgres import Database
 from services.common.rate_limit import InProcessRateLimiter, RedisRateLimiter, connect
+from services.common.sealing import Keyring, SealingError
 from services.common.settings import load_settings
 from services.identity.accounts import Accounts
 from services.identity.activations import Activations
@@ -35,6 +36,7 @@ from services.identity.settings import IdentityMigrationSettings, IdentitySettin
 from services.identity.standing import Standings
 from services.identity.store.activations import ActivationStore
 from services.identity.store.clinics import ClinicStore
+from services.identity.store.numbers import PhoneNumbers
 from services.identity.store.passwords import PasswordStore
 from services.identity.store.sessions import PURGE_AFTER, SessionStore
 from services.identity.store.staff import StaffStore
@@ -97,8 +99,9 @@ def wire(
         parallelism=settings.argon2_parallelism,
         product_name=settings.product_name,
     )
-    users, clinics, staff = UserStore(database), ClinicStore(database), StaffStore(database)
-    sessions, activations = SessionStore(database), ActivationStore(database)
+    numbers = _numbers(settings)
+    users, clinics, staff = UserStore(database, numbers), ClinicStore(database), StaffStore(database, numbers)
+    sessions, activations = SessionStore(database, numbers), ActivationStore(database, numbers)
     standings = Standings(sessions, otp, policy, notifier, clock)
 
     async def ping_redis() -> None:
@@ -139,7 +142,7 @@ async def _operator() -> AsyncIterator[Operator]:
     """What the operator's commands need, connected for the length of one."""
     settings = IdentitySettings.load()
     logs.configure("identity", settings.log_level)
-    clock = SystemClock()
+    clock, numbers = SystemClock(), _numbers(settings)
     database = Database(settings.database_url, settings.database_password.get_secret_value(), 1)
     policy = PolicyPeer(settings.policy_target, settings.tls_dir)
     notifier = NotifierPeer(settings.notifier_target, settings.tls_dir, clock)
@@ -147,8 +150,8 @@ async def _operator() -> AsyncIterator[Operator]:
     try:
         yield Operator(
             ClinicStore(database),
-            StaffStore(database),
-            ActivationStore(database),
+            StaffStore(database, numbers),
+            ActivationStore(database, numbers),
             policy,
             notifier,
             clock,
@@ -158,6 +161,13 @@ async def _operator() -> AsyncIterator[Operator]:
         await policy.close()
         await notifier.close()
         await database.close()
+
+
+def _numbers(settings: IdentitySettings) -> PhoneNumbers:
+    try:
+        return PhoneNumbers(Keyring.load(settings.keyring_file))
+    except SealingError as error:
+        raise SystemExit(f"IDENTITY_KEYRING_FILE: {error}") from error
 
 
 add_to(app, _operator)

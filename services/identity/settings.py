@@ -3,6 +3,7 @@ protect anybody stops the start."""
 
 import ipaddress
 from functools import cached_property
+from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -30,6 +31,8 @@ class IdentitySettings(ServiceSettings):
     limits_pepper: SecretStr
     password_pepper: SecretStr
     csrf_key: SecretStr
+    keyring_file: Path
+    """The keys that seal telephone numbers in the database."""
     public_url: str = "http://127.0.0.1:8080"
     """Where people reach the gateway; may carry a path."""
     allowed_origins: str = ""

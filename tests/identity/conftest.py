@@ -1,6 +1,7 @@
 """The gateway before real otp and policy services, a real PostgreSQL and a real Redis, all under one clock that stands
 still; only the notifier is one in memory. Requests go through the whole ASGI app."""
 
+import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,11 +28,13 @@ from services.common.clock import FixedClock
 from services.common.errors import ErrorCode, ServiceError
 from services.common.postgres import Database
 from services.common.rpc_server import RpcServer
+from services.common.sealing import Keyring
 from services.identity.__main__ import wire
 from services.identity.app import create_app
 from services.identity.gateway import Gateway
 from services.identity.model import ClinicId, Method, RuleChange, UserId
 from services.identity.settings import IdentitySettings
+from services.identity.store.numbers import PhoneNumbers
 from services.otp.app import OtpService
 from services.otp.settings import OtpSettings
 from services.policy import servicer as policy_servicer
@@ -108,6 +111,10 @@ class Stack:
             cursor.execute(query, values or [])
             return cursor.fetchall() if cursor.description else []
 
+    def sealed(self, user_id: str, phone: str | None) -> bytes | None:
+        """A number as the database holds it."""
+        return PhoneNumbers(Keyring.load(self.settings.keyring_file)).seal(UserId(user_id), phone)
+
     def events(self, user_id: str) -> list[str]:
         rows = self.sql("SELECT kind FROM audit_event WHERE subject_id = %s ORDER BY seq", [user_id])
         return [row["kind"] for row in rows]
@@ -138,7 +145,7 @@ class SomeClinic:
         self.stack.sql(
             "INSERT INTO app_user (id, clinic_id, email, email_key, name, role, phone, password_hash, created_at)"
             " VALUES (%s, %s, %s, %s, 'Mina Okafor', %s, %s, %s, %s)",
-            [person.id, self.id, person.email, person.email, role, phone, stored, NOW],
+            [person.id, self.id, person.email, person.email, role, self.stack.sealed(person.id, phone), stored, NOW],
         )
         return person
 
@@ -309,6 +316,7 @@ async def stack(
         limits_pepper=SecretStr("a pepper for limits, used in tests"),
         password_pepper=SecretStr("a pepper for passwords, used in tests"),
         csrf_key=SecretStr("a key for CSRF tokens that tests use"),
+        keyring_file=keyring,
         allowed_origins="https://app.harbour.example",
         trusted_proxies="192.0.2.200",
         argon2_memory_kib=64,
@@ -336,13 +344,22 @@ async def stack(
         )
 
     yield await make()
-    for gateway in gateways:
-        await gateway.close()
-    await otp.server.stop(0)
-    await otp.close()
-    await policy_server.stop(0)
-    await policy_database.close()
-    await notifier_server.stop(0)
+    closing = {
+        **{f"gateway {number}": gateway.close for number, gateway in enumerate(gateways)},
+        "otp server": lambda: otp.server.stop(0),
+        "otp": otp.close,
+        "policy server": lambda: policy_server.stop(0),
+        "policy database": policy_database.close,
+        "notifier server": lambda: notifier_server.stop(0),
+    }
+    for name, close in closing.items():
+        try:
+            async with asyncio.timeout(20):
+                await close()
+        except TimeoutError:
+            for task in asyncio.all_tasks():
+                task.print_stack()
+            raise RuntimeError(f"{name} did not close") from None
     limits.close()
 
 

@@ -27,6 +27,7 @@ async def run(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]
         "LIMITS_PEPPER": settings.limits_pepper.get_secret_value(),
         "PASSWORD_PEPPER": settings.password_pepper.get_secret_value(),
         "CSRF_KEY": settings.csrf_key.get_secret_value(),
+        "KEYRING_FILE": str(settings.keyring_file),
         "PUBLIC_URL": settings.public_url,
     }
     environment = {f"IDENTITY_{name}": value for name, value in named.items()}

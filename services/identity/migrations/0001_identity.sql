@@ -17,7 +17,7 @@ CREATE TABLE app_user (
     email_key           text NOT NULL, -- as compared: trimmed, lower case
     name                text NOT NULL,
     role                text NOT NULL CHECK (role IN ('admin', 'practitioner', 'receptionist')),
-    phone               text,          -- E.164
+    phone               bytea,         -- E.164, sealed
     phone_proven        boolean NOT NULL DEFAULT false,
     locale              text,
     password_hash       text,          -- NULL until the invitation is used

@@ -9,6 +9,7 @@ from services.common.audit import AuditEvent, record
 from services.common.postgres import Connection, Database
 from services.identity.model import ActivationId, ActivationKind, Clinic, User, UserId
 from services.identity.store.clinics import clinic_from
+from services.identity.store.numbers import PhoneNumbers
 from services.identity.store.users import set_password, user_from
 
 _BY_DIGEST = (
@@ -54,8 +55,9 @@ class Activation:
 
 
 class ActivationStore:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, numbers: PhoneNumbers) -> None:
         self._database = database
+        self._numbers = numbers
 
     async def by_digest(self, digest: bytes) -> Activation | None:
         async with self._database.connection() as connection:
@@ -70,7 +72,7 @@ class ActivationStore:
             expires_at=row["a_expires_at"],
             is_used=row["a_is_used"],
             is_superseded=row["a_is_superseded"],
-            user=user_from(row),
+            user=user_from(row, self._numbers),
             clinic=clinic_from(row, "c_"),
         )
 

@@ -27,6 +27,7 @@ from services.identity.model import (
     User,
     UserId,
 )
+from services.identity.store.numbers import PhoneNumbers
 
 _SESSION_COLUMNS = (
     "id, user_id, clinic_id, token_digest, generation, opened_by, authenticated_at, verified_at, proven_by,"
@@ -95,8 +96,9 @@ class Rotation:
 
 
 class SessionStore:
-    def __init__(self, database: Database, most_active: int = 10) -> None:
+    def __init__(self, database: Database, numbers: PhoneNumbers, most_active: int = 10) -> None:
         self._database = database
+        self._numbers = numbers
         self._others = most_active - 1
 
     async def by_digest(self, digest: bytes) -> SignedIn | EndCause | None:
@@ -105,7 +107,7 @@ class SessionStore:
             cursor = await connection.execute(_BY_DIGEST, [digest])
             row = await cursor.fetchone()
             if row is not None:
-                return signed_in_from(row)
+                return signed_in_from(row, self._numbers)
             cursor = await connection.execute("SELECT cause FROM replaced_token WHERE digest = %s", [digest])
             row = await cursor.fetchone()
         return EndCause(row["cause"]) if row else None
@@ -167,7 +169,7 @@ class SessionStore:
             if rotation.proven_phone is not None:
                 await connection.execute(
                     "UPDATE app_user SET phone = %s, phone_proven = true WHERE id = %s",
-                    [rotation.proven_phone, session.user_id],
+                    [self._numbers.seal(session.user_id, rotation.proven_phone), session.user_id],
                 )
             for event in events:
                 await audit.record(connection, event)
@@ -283,7 +285,7 @@ def session_from(row: DictRow) -> Session:
     )
 
 
-def signed_in_from(row: DictRow) -> SignedIn:
+def signed_in_from(row: DictRow, numbers: PhoneNumbers) -> SignedIn:
     session = session_from(row)
     user = User(
         id=session.user_id,
@@ -291,7 +293,7 @@ def signed_in_from(row: DictRow) -> SignedIn:
         email=row["u_email"],
         name=row["u_name"],
         role=Role(row["u_role"]),
-        phone=row["u_phone"],
+        phone=numbers.open(session.user_id, row["u_phone"]),
         phone_proven=row["u_phone_proven"],
         locale=row["u_locale"],
         is_disabled=row["u_is_disabled"],

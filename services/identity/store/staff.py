@@ -14,6 +14,7 @@ from services.common.postgres import Connection, Database
 from services.identity.model import Clinic, ClinicId, EndCause, Role, User, UserId, email_key
 from services.identity.store.activations import NewActivation, insert_activation, supersede
 from services.identity.store.clinics import insert_clinic
+from services.identity.store.numbers import PhoneNumbers
 from services.identity.store.sessions import end_sessions
 from services.identity.store.users import COLUMNS, user_from
 
@@ -50,22 +51,23 @@ class Place:
 
 
 class StaffStore:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, numbers: PhoneNumbers) -> None:
         self._database = database
+        self._numbers = numbers
 
     async def add_clinic(self, clinic: Clinic, user: User, activation: NewActivation, event: AuditEvent) -> None:
         """A clinic with its first administrator. Raises `SlugTaken`."""
         async with self._database.transaction() as connection:
             if not await insert_clinic(connection, clinic):
                 raise SlugTaken
-            await _insert_user(connection, user)
+            await _insert_user(connection, user, self._numbers)
             await insert_activation(connection, activation)
             await record(connection, event)
 
     async def add(self, user: User, activation: NewActivation, event: AuditEvent) -> None:
         """A person with the invitation. Raises `EmailTaken`."""
         async with self._database.transaction() as connection:
-            if not await _insert_user(connection, user):
+            if not await _insert_user(connection, user, self._numbers):
                 raise EmailTaken
             await insert_activation(connection, activation)
             await record(connection, event)
@@ -87,7 +89,7 @@ class StaffStore:
                 " ORDER BY created_at, id LIMIT %(limit)s",
                 parameters,
             )
-            return [user_from(row) for row in await cursor.fetchall()]
+            return [user_from(row, self._numbers) for row in await cursor.fetchall()]
 
     async def by_email(self, clinic_id: ClinicId, email: str) -> User | None:
         async with self._database.connection() as connection:
@@ -96,7 +98,7 @@ class StaffStore:
                 [clinic_id, email_key(email)],
             )
             row = await cursor.fetchone()
-        return user_from(row) if row else None
+        return user_from(row, self._numbers) if row else None
 
     async def change(self, before: User, change: UserChange, at: datetime, event: AuditEvent) -> User | None:
         """Sets what is given. Disabling ends the user's sessions and links. None where there is no such user.
@@ -113,10 +115,11 @@ class StaffStore:
                     [before.clinic_id, before.id],
                 )
                 was_working_administrator = await cursor.fetchone() is not None
+                another = await self._numbers.another(connection, before.id, change.phone)
                 cursor = await connection.execute(
                     "UPDATE app_user SET name = coalesce(%(name)s, name), email = coalesce(%(email)s, email),"  # noqa: S608
                     " email_key = coalesce(%(email_key)s, email_key), role = coalesce(%(role)s, role),"
-                    " phone_proven = phone_proven AND (%(phone)s::text IS NULL OR phone = %(phone)s),"
+                    " phone_proven = phone_proven AND %(phone)s::bytea IS NULL,"
                     " phone = coalesce(%(phone)s, phone), disabled_at = CASE WHEN %(disabled)s::boolean IS NULL"
                     " THEN disabled_at WHEN %(disabled)s THEN coalesce(disabled_at, %(at)s) END"
                     f" WHERE clinic_id = %(clinic_id)s AND id = %(id)s RETURNING {COLUMNS}",
@@ -125,7 +128,7 @@ class StaffStore:
                         "email": change.email,
                         "email_key": email_key(change.email) if change.email else None,
                         "role": change.role,
-                        "phone": change.phone,
+                        "phone": another,
                         "disabled": change.disabled,
                         "at": at,
                         "clinic_id": before.clinic_id,
@@ -135,7 +138,7 @@ class StaffStore:
                 row = await cursor.fetchone()
                 if row is None:
                     return None
-                after = user_from(row)
+                after = user_from(row, self._numbers)
                 if was_working_administrator:
                     await _check_administrators(connection, after.clinic_id)
                 if change.disabled:
@@ -158,7 +161,7 @@ async def _check_administrators(connection: Connection, clinic_id: ClinicId) -> 
         raise LastAdministrator
 
 
-async def _insert_user(connection: Connection, user: User) -> bool:
+async def _insert_user(connection: Connection, user: User, numbers: PhoneNumbers) -> bool:
     """Adds a person without a password; False where the e-mail address is taken."""
     cursor = await connection.execute(
         "INSERT INTO app_user (id, clinic_id, email, email_key, name, role, phone, created_at)"
@@ -170,7 +173,7 @@ async def _insert_user(connection: Connection, user: User) -> bool:
             email_key(user.email),
             user.name,
             user.role,
-            user.phone,
+            numbers.seal(user.id, user.phone),
             user.created_at,
         ],
     )

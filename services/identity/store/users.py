@@ -10,6 +10,7 @@ from services.common.errors import ErrorCode, ServiceError
 from services.common.postgres import Connection, Database
 from services.identity.model import Clinic, ClinicId, EndCause, Role, SessionId, User, UserId, email_key, slug_key
 from services.identity.store.clinics import clinic_from
+from services.identity.store.numbers import PhoneNumbers
 from services.identity.store.sessions import end_sessions
 
 COLUMNS = (
@@ -38,8 +39,9 @@ class Account:
 
 
 class UserStore:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, numbers: PhoneNumbers) -> None:
         self._database = database
+        self._numbers = numbers
 
     async def for_sign_in(self, slug: str, email: str) -> Account | None:
         async with self._database.connection() as connection:
@@ -47,7 +49,7 @@ class UserStore:
             row = await cursor.fetchone()
         if row is None or row["id"] is None:
             return None
-        return Account(user_from(row), clinic_from(row, "c_"), row["password_hash"])
+        return Account(user_from(row, self._numbers), clinic_from(row, "c_"), row["password_hash"])
 
     async def by_id(self, clinic_id: ClinicId, user_id: UserId) -> User | None:
         async with self._database.connection() as connection:
@@ -56,7 +58,7 @@ class UserStore:
                 [clinic_id, user_id],
             )
             row = await cursor.fetchone()
-        return user_from(row) if row else None
+        return user_from(row, self._numbers) if row else None
 
     async def password_hash(self, user_id: UserId) -> str | None:
         async with self._database.connection() as connection:
@@ -77,23 +79,25 @@ class UserStore:
     ) -> User:
         """Sets what is given; another number than the one on file is not proven."""
         async with self._database.transaction() as connection:
+            another = await self._numbers.another(connection, user_id, phone)
             cursor = await connection.execute(
                 "UPDATE app_user SET name = coalesce(%(name)s, name), locale = coalesce(%(locale)s, locale),"  # noqa: S608
-                " phone_proven = phone_proven AND (%(phone)s::text IS NULL OR phone = %(phone)s),"
+                " phone_proven = phone_proven AND %(phone)s::bytea IS NULL,"
                 " phone = coalesce(%(phone)s, phone) WHERE id = %(id)s AND disabled_at IS NULL"
                 f" RETURNING {COLUMNS}",
-                {"name": name, "phone": phone, "locale": locale, "id": user_id},
+                {"name": name, "phone": another, "locale": locale, "id": user_id},
             )
             row = await cursor.fetchone()
             if row is None:
                 raise ServiceError(ErrorCode.UNAUTHENTICATED, "Please sign in again.", cause=EndCause.ENDED.value)
             await record(connection, event)
-        return user_from(row)
+        return user_from(row, self._numbers)
 
     async def set_proven_phone(self, user_id: UserId, phone: str, event: AuditEvent) -> None:
         async with self._database.transaction() as connection:
             await connection.execute(
-                "UPDATE app_user SET phone = %s, phone_proven = true WHERE id = %s", [phone, user_id]
+                "UPDATE app_user SET phone = %s, phone_proven = true WHERE id = %s",
+                [self._numbers.seal(user_id, phone), user_id],
             )
             await record(connection, event)
 
@@ -113,15 +117,16 @@ async def set_password(
     return True
 
 
-def user_from(row: DictRow, prefix: str = "") -> User:
+def user_from(row: DictRow, numbers: PhoneNumbers, prefix: str = "") -> User:
+    user_id = UserId(row[f"{prefix}id"])
     created_at: datetime = row[f"{prefix}created_at"]
     return User(
-        id=UserId(row[f"{prefix}id"]),
+        id=user_id,
         clinic_id=ClinicId(row[f"{prefix}clinic_id"]),
         email=row[f"{prefix}email"],
         name=row[f"{prefix}name"],
         role=Role(row[f"{prefix}role"]),
-        phone=row[f"{prefix}phone"],
+        phone=numbers.open(user_id, row[f"{prefix}phone"]),
         phone_proven=row[f"{prefix}phone_proven"],
         locale=row[f"{prefix}locale"],
         is_disabled=row[f"{prefix}is_disabled"],
