@@ -99,7 +99,7 @@ def new_address() -> str:
 class ClinicMaker:
     """Makes clinics a little ahead of need: the command starts a Python each time, which costs a second."""
 
-    def __init__(self, stack: Stack, ahead: int = 3) -> None:
+    def __init__(self, stack: Stack, ahead: int = 2) -> None:
         self._stack = stack
         self._pool = ThreadPoolExecutor(1)
         self._ready: deque[Future[Clinic]] = deque()

@@ -148,13 +148,17 @@ class LocalStack(Stack):
 
     @contextmanager
     def hung(self, name: str) -> Iterator[None]:
-        """The process neither answers nor goes away meanwhile."""
-        pid = self.pid(name)
-        os.kill(pid, signal.SIGSTOP)
+        """The process, with all it has started, neither answers nor goes away meanwhile."""
+        pids = [self.pid(name)]
+        for pid in pids:
+            pids += [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in children(task)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
         try:
             yield
         finally:
-            os.kill(pid, signal.SIGCONT)
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
     def restart(self, name: str) -> None:
         """Starts the process again after a kill, as an operator (or a container runtime) would."""
@@ -164,6 +168,10 @@ class LocalStack(Stack):
 
     def logs(self) -> dict[str, str]:
         return {path.name: path.read_text(errors="replace") for path in sorted(self.state.rglob("*.log"))}
+
+
+def children(task: Path) -> list[str]:
+    return (task / "children").read_text().split()
 
 
 class ComposeStack(Stack):

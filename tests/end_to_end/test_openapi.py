@@ -15,19 +15,31 @@ from tests.end_to_end.stack import Stack
 
 # What would end the session it runs with, or lock its owner out; these are called without a session instead.
 ENDS_THE_SESSION = r"^/v1/(session$|session/second-factor$|me/password$|me/sessions/|users/\{[a-z_]+\}(/.*)?$)"
-# A random valid body is not always acceptable (a clinic that does not exist, a factor that is there already), and the
-# shape of what a path names is opaque: these two checks cannot know that.
-NOT_MEANINGFUL = "positive_data_acceptance,ensure_resource_availability"
+# A random valid body is not always acceptable (a clinic that does not exist, a factor that is there already), and what
+# a path names is opaque: the first two checks cannot know that. `DELETE …/{method}` shares its addresses with the
+# literal ones beside it, each of which takes other methods: there the last two cannot tell whose methods they see.
+CHECKS = r"""
+[checks]
+positive_data_acceptance.enabled = false
+ensure_resource_availability.enabled = false
+
+[[operations]]
+include-path-regex = "^/v1/me/two-factor/(\\{method\\}|totp|sms|backup-codes)$"
+checks.unsupported_method.enabled = false
+checks.allow_header_conformance.enabled = false
+"""
 
 
 def schemathesis(stack: Stack, folder: Path, *options: str) -> None:
+    (folder / "schemathesis.toml").write_text(CHECKS)
     program = Path(sys.executable).parent / "schemathesis"
     command = [str(program), "--no-color", "run", f"{stack.gateway}/openapi.json", "--url", stack.gateway]
-    command += ["--checks", "all", "--exclude-checks", NOT_MEANINGFUL, "--request-timeout", "10", "--workers", "2"]
+    # One worker: two that build an AST at once trip over each other in Python 3.11 (a RuntimeError of the interpreter).
+    command += ["--workers", "1", "--request-timeout", "10", "--max-response-time", "5", "--seed", "20"]
     command += ["--generation-database", "none", "--suppress-health-check", "all", "--warnings", "off", "--no-shrink"]
-    command += ["--max-response-time", "5", "--seed", "20", "--continue-on-failure", *options]
+    command += ["--continue-on-failure", *options]
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=140)
     assert done.returncode == 0, done.stdout[-9000:] + done.stderr[-2000:]
 
 
@@ -73,7 +85,9 @@ def test_the_document_describes_every_error_and_gives_examples(stack: Stack) -> 
                 assert "application/problem+json" in kinds, (name, status)
             if "requestBody" in operation:
                 assert {"400", "413", "415", "422"} <= set(problems), (name, problems)
-                if "example" not in str(operation["requestBody"]) and "example" not in str(named(described, operation)):
+                bodies = named(described, operation)
+                said = f"{operation['requestBody']} {bodies}"
+                if any(body.get("properties") for body in bodies) and "example" not in said:
                     without.append(name)
             if operation.get("security"):
                 assert "401" in problems, name
@@ -94,7 +108,7 @@ def test_an_administrators_session_meets_only_what_is_described(stack: Stack, sh
         stack,
         tmp_path,
         *("--header", f"Authorization: Bearer {client.token}", "--exclude-path-regex", ENDS_THE_SESSION),
-        *("--phases", "examples,coverage,fuzzing", "--max-examples", "12"),
+        *("--phases", "examples,coverage,fuzzing", "--max-examples", "5"),
     )
     assert client.state() == "active"
 
@@ -110,7 +124,7 @@ def test_a_session_that_waits_for_a_code_meets_only_what_is_described(
         stack,
         tmp_path,
         *("--header", f"Authorization: Bearer {client.token}", "--exclude-path-regex", r"^/v1/session$"),
-        *("--phases", "examples,fuzzing", "--max-examples", "6"),
+        *("--phases", "examples,fuzzing", "--max-examples", "4"),
     )
     answer = client.get("/v1/session")
     assert answer.status_code == 200, told(answer)
@@ -119,4 +133,4 @@ def test_a_session_that_waits_for_a_code_meets_only_what_is_described(
 
 @pytest.mark.timeout(150)
 def test_without_a_session_there_is_only_what_is_described(stack: Stack, tmp_path: Path) -> None:
-    schemathesis(stack, tmp_path, "--phases", "examples,fuzzing", "--max-examples", "6")
+    schemathesis(stack, tmp_path, "--phases", "examples,fuzzing", "--max-examples", "4")
