@@ -161,7 +161,7 @@ def play(screen: Screen, stack: Mapping[str, Any], state: Path) -> None:
     screen.step("Paul's next request, in the middle of work, is stopped")
     paul.send("GET", "/v1/me/sessions", expect=403)
     screen.say(
-        f"{time.monotonic() - turned_on:.1f} s after the rule was turned on. All that is open is the way forward."
+        f"{(time.monotonic() - turned_on) * 1000:.0f} ms after the rule was turned on. All that is open is the way forward."
     )
 
     screen.step("Paul scans the QR code and types the six digits: the same session goes on")
@@ -210,14 +210,15 @@ def play(screen: Screen, stack: Mapping[str, Any], state: Path) -> None:
 def create_clinic(screen: Screen, state: Path, ada: Person) -> dict[str, str]:
     arguments = ["create-clinic", "--slug", _SLUG, "--name", _CLINIC, "--timezone", "America/New_York"]
     arguments += ["--country", "US", "--admin-email", ada.email, "--admin-name", "Ada Admin"]
-    shown = " ".join(f'"{word}"' if " " in word else word for word in arguments)
+    words = [f'"{word}"' if " " in word else word for word in arguments]
+    shown = " ".join(words[:5]) + " \\\n         " + " ".join(words[5:])
     run = [sys.executable, "-m", "deploy.local", "exec", "--state", str(state), "identity", *arguments]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:
         raise Unexpected(f"The clinic could not be made: {(done.stderr or done.stdout).strip()[-600:]}")
     made: dict[str, str] = json.loads(done.stdout.strip().splitlines()[-1])
     told = {name: cut(value) if name.startswith("activation") else value for name, value in made.items()}
-    screen.command(f"python -m services.identity {shown}", json.dumps(told))
+    screen.command(f"python -m services.identity {shown}", json.dumps(told, ensure_ascii=False))
     return made
 
 

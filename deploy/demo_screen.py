@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 _CUT = ("password", "token", "new_password", "current_password", "activation_token", "activation_url", "url")
-_WIDE = 96
+_WIDE = 100
 _HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
 
 
@@ -28,7 +28,8 @@ class Screen:
 
     def title(self, text: str) -> None:
         self.console.print()
-        self.console.rule(f"[bold]{text}", align="left", style="cyan")
+        self.console.print(Text(text, style="bold cyan"))
+        self.console.print(Text("─" * min(len(text), self.console.width), style="cyan"))
 
     def step(self, heading: str, sentence: str = "") -> None:
         self._step += 1
@@ -88,15 +89,25 @@ class Screen:
                 time.sleep(min(0.2, left))
 
     def _json(self, body: Any, rest: bool = False) -> None:
-        shown = shorten(body)
-        if isinstance(shown, dict) and rest:
-            shown["…"] = "…"
-        text = json.dumps(shown, ensure_ascii=False)
-        if len(text) > _WIDE:
-            text = json.dumps(shown, ensure_ascii=False, indent=2)
-        text = text.replace('"…": "…"', "…")
-        for line in text.splitlines():
+        lines = lay_out(shorten(body))
+        if rest:
+            lines[-1:] = ["  …", lines[-1]] if len(lines) > 1 else [lines[-1][:-1] + ", …}"]
+        for line in lines:
             self.console.print(Text(f"     {line}", style="dim"))
+
+
+def lay_out(value: Any, name: str = "", depth: int = 0) -> list[str]:
+    """JSON over as few lines as fit a terminal."""
+    start = "  " * depth + (f"{json.dumps(name)}: " if name else "")
+    flat = json.dumps(value, ensure_ascii=False)
+    if len(start) + len(flat) <= _WIDE or not isinstance(value, dict | list) or not value:
+        return [start + flat]
+    items = value.items() if isinstance(value, dict) else (("", item) for item in value)
+    inner = [lay_out(item, key, depth + 1) for key, item in items]
+    for lines in inner[:-1]:
+        lines[-1] += ","
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return [start + opening, *(line for lines in inner for line in lines), "  " * depth + closing]
 
 
 def shorten(value: Any, name: str = "") -> Any:
