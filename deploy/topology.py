@@ -123,6 +123,8 @@ class Topology:
             "IDENTITY_TRUSTED_PROXIES": self.settings.get("TRUSTED_PROXIES", ""),
             "IDENTITY_PRODUCT_NAME": self.settings.get("PRODUCT_NAME", ""),
             "IDENTITY_SUPPORT_CONTACT": self.settings.get("SUPPORT_CONTACT", ""),
+            # A password hash takes 46 MiB anew each time: in huge pages a quarter less CPU, as most of it was faults.
+            "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
         }
 
     def _otp(self) -> dict[str, str]:
