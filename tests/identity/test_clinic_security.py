@@ -37,13 +37,13 @@ async def test_a_new_clinic_has_the_mild_rule(admin: Person) -> None:
 
 
 async def test_p09_the_rule_stops_every_unproven_session_at_its_next_request(admin: Person, clinic: SomeClinic) -> None:
+    proven = await clinic.person()
+    await proven.sign_in()
+    await proven.enrol_totp()
     people = [await clinic.person() for _ in range(8)]
     for person in people:
         await person.sign_in()
         assert await person.state() == "active"
-    proven = await clinic.person()
-    await proven.sign_in()
-    await proven.enrol_totp()
     changed = await admin.call("PATCH", RULE, {"require_two_factor": True})
     assert changed.status_code == 200
     answers = await asyncio.gather(*(person.call("GET", "/v1/me/sessions") for person in people))
