@@ -29,10 +29,21 @@ class AuditEvent:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
-INSERT = (
-    "INSERT INTO audit_event (id, at, clinic_id, actor_kind, actor_id, subject_id, kind, address, request_id, detail)"
-    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-)
+_NAMES = ("id", "at", "clinic_id", "actor_kind", "actor_id", "subject_id", "kind", "address", "request_id", "detail")
+
+INSERT = f"INSERT INTO audit_event ({', '.join(_NAMES)}) VALUES ({', '.join(['%s'] * len(_NAMES))})"  # noqa: S608
+
+
+def insert_from(source: str) -> str:
+    """An INSERT of one event for each row of `source`, to stand in the statement whose rows it tells of. Its values are
+    `named`. `source` is ours, never a caller's."""
+    values = ", ".join(f"%(audit_{name})s" for name in _NAMES)
+    return f"INSERT INTO audit_event ({', '.join(_NAMES)}) SELECT {values} FROM {source}"  # noqa: S608
+
+
+def named(event: AuditEvent) -> dict[str, Any]:
+    """The values for `insert_from`."""
+    return {f"audit_{name}": value for name, value in zip(_NAMES, row(event), strict=True)}
 
 
 def row(event: AuditEvent) -> list[Any]:

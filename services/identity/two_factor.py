@@ -2,7 +2,6 @@
 a session that has proven something, under a new token, exactly once."""
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -88,7 +87,7 @@ class TwoFactor:
         )
         kind = "session.proven" if session.verified_at is None else "session.stepped_up"
         event = self._event(kind, signed_in, client, method=method.value)
-        rotated = await self._rotate(session, rotation, [event])
+        rotated = await self._rotate(session, rotation, event)
         self._standings.forget_user(session.user_id)
         now_in = replace(signed_in, session=rotated)
         if rotated.enrol_after_proof:
@@ -183,7 +182,7 @@ class TwoFactor:
             proven_phone=found.phone if method is Method.SMS else None,
         )
         event = self._event("factor.enrolled", signed_in, client, method=method.value, replaced=replaced)
-        rotated = await self._rotate(session, rotation, [event])
+        rotated = await self._rotate(session, rotation, event)
         user = replace(signed_in.user, phone=found.phone, phone_proven=True) if found.phone else signed_in.user
         now_in = replace(signed_in, session=rotated, user=user)
         decision = await self._decision_after(now_in, factors, before.decision)
@@ -225,8 +224,8 @@ class TwoFactor:
         if method not in offer.methods:
             raise _not_allowed(method)
 
-    async def _rotate(self, session: Session, rotation: Rotation, events: Sequence[AuditEvent]) -> Session:
-        rotated = await self._sessions.rotate(session, rotation, events)
+    async def _rotate(self, session: Session, rotation: Rotation, event: AuditEvent) -> Session:
+        rotated = await self._sessions.rotate(session, rotation, event)
         if rotated is None:
             raise over(EndCause.REPLACED)
         return rotated

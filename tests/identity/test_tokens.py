@@ -222,3 +222,34 @@ async def test_ended_sessions_are_forgotten_in_the_end(person: Person) -> None:
     assert await person.state() == "active"
     await stack.gateway.session_store.purge(stack.clock.now() + timedelta(days=1))
     assert cause_of(await person.call("GET", "/v1/session")) == "None"
+
+
+async def test_f08_p18_what_cannot_be_put_on_record_does_not_happen(person: Person) -> None:
+    stack = person.stack
+    await person.sign_in()
+    await person.enrol_totp()
+    await person.sign_in()
+    before = stack.sql("SELECT * FROM session WHERE user_id = %s ORDER BY id", [person.id])
+    stack.sql(f"ALTER TABLE audit_event ADD CONSTRAINT full_disk CHECK (clinic_id <> '{person.clinic.id}') NOT VALID")
+    try:
+        for response in (await person.prove(), await person.try_sign_in()):
+            assert (response.status_code, slug_of(response)) == (500, "internal-error")
+    finally:
+        stack.sql("ALTER TABLE audit_event DROP CONSTRAINT full_disk")
+    assert stack.sql("SELECT * FROM session WHERE user_id = %s ORDER BY id", [person.id]) == before
+    assert await person.state() == "second_factor_required"
+    assert (await person.prove()).status_code == 200  # the same code, under the same login, finishes (A73)
+
+
+async def test_a_row_that_stays_locked_is_unavailable_and_changes_nothing(person: Person) -> None:
+    stack = person.stack
+    await person.sign_in()
+    await person.enrol_totp()
+    await person.sign_in()
+    with stack.postgres.connect(stack.database_name) as holder:
+        holder.autocommit = False
+        holder.execute("SELECT 1 FROM app_user WHERE id = %s FOR UPDATE", [person.id])
+        for response in (await person.prove(), await person.try_sign_in()):
+            assert (response.status_code, slug_of(response)) == (503, "unavailable")
+        holder.rollback()
+    assert (await person.prove()).json()["state"] == "active"

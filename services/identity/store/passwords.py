@@ -30,7 +30,7 @@ class PasswordStore:
                     raise _Lost
                 if not await set_password(connection, session.user_id, new_hash, rotation.at, keep=session.id):
                     raise _Lost
-                rotated = await self._sessions.rotate_in(connection, session, rotation, [event])
+                rotated = await self._sessions.rotate_in(connection, session, rotation, event)
                 if rotated is None:
                     raise _Lost
                 return rotated

@@ -5,7 +5,8 @@ wins (P14). Opening and rotating lock the user's row first: a disabled user or a
 through, and the ten-session limit cannot be overrun by a race (A66).
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -46,19 +47,28 @@ _BY_DIGEST = (
     " FROM session s JOIN app_user u ON u.id = s.user_id JOIN clinic c ON c.id = s.clinic_id"
     " WHERE s.token_digest = %s"
 )
-_INSERT = (
-    f"INSERT INTO session ({_SESSION_COLUMNS})"  # noqa: S608
-    " VALUES (%(id)s, %(user_id)s, %(clinic_id)s, %(token_digest)s, %(generation)s, %(opened_by)s,"
-    " %(authenticated_at)s, %(verified_at)s, %(proven_by)s, %(enrol_after_proof)s, %(waiting_until)s,"
-    " %(last_seen_at)s, %(idle_minutes)s, %(expires_at)s, %(shared_device)s, %(address)s, %(user_agent)s, NULL, NULL)"
+_LOCK_USER = "SELECT 1 FROM app_user WHERE id = %s FOR UPDATE"
+# One statement: the user as they were looked up, the session, the event; without the first there is none of the rest.
+_OPEN = (
+    "WITH owner AS (SELECT id FROM app_user WHERE id = %(user_id)s AND disabled_at IS NULL"  # noqa: S608
+    " AND password_hash = %(password_hash)s FOR UPDATE),"
+    f" opened AS (INSERT INTO session ({_SESSION_COLUMNS})"
+    " SELECT %(id)s, owner.id, %(clinic_id)s, %(token_digest)s, %(generation)s, %(opened_by)s, %(authenticated_at)s,"
+    " NULL, NULL, %(enrol_after_proof)s, %(waiting_until)s::timestamptz, %(last_seen_at)s, %(idle_minutes)s,"
+    " %(expires_at)s, %(shared_device)s, %(address)s, %(user_agent)s, NULL, NULL FROM owner RETURNING id) "
+    + audit.insert_from("opened")
 )
 _ROTATE = (
-    "UPDATE session SET token_digest = %(new)s, generation = generation + 1,"  # noqa: S608
+    "WITH rotated AS (UPDATE session SET token_digest = %(new)s, generation = generation + 1,"  # noqa: S608
     " verified_at = coalesce(%(verified_at)s, verified_at), proven_by = coalesce(%(proven_by)s, proven_by),"
     " enrol_after_proof = %(enrol_after_proof)s, waiting_until = %(waiting_until)s, last_seen_at = %(at)s,"
     " idle_minutes = coalesce(%(idle_minutes)s, idle_minutes)"
     " WHERE id = %(id)s AND token_digest = %(old)s AND ended_at IS NULL"
-    f" RETURNING {_SESSION_COLUMNS}"
+    f" RETURNING {_SESSION_COLUMNS}),"
+    " gone AS (INSERT INTO replaced_token (digest, session_id, cause, replaced_at)"
+    " SELECT %(old)s, id, %(cause)s, %(at)s FROM rotated),"
+    f" noted AS ({audit.insert_from('rotated')})"
+    f" SELECT {_SESSION_COLUMNS} FROM rotated"
 )
 # Idle time is told to the second; losing the last second of it in a crash costs nobody anything, so no fsync.
 _SEEN = (
@@ -74,6 +84,7 @@ _END_SURPLUS = (
     "UPDATE session SET ended_at = %(at)s, end_cause = 'too_many' WHERE id IN ("  # noqa: S608
     f"SELECT id FROM session WHERE user_id = %(user_id)s AND id <> %(id)s AND {_ACTIVE}"
     " ORDER BY authenticated_at DESC, id DESC OFFSET %(others)s)"
+    " AND EXISTS (SELECT 1 FROM session WHERE id = %(id)s AND token_digest = %(token_digest)s)"
 )
 
 
@@ -114,77 +125,59 @@ class SessionStore:
 
     async def open(self, session: Session, password_hash: str, event: AuditEvent) -> bool:
         """Adds a session. False where the user was disabled, or their password changed, since they were looked up."""
-        async with self._database.transaction() as connection:
-            cursor = await connection.execute(
-                "SELECT 1 FROM app_user WHERE id = %s AND disabled_at IS NULL AND password_hash = %s FOR UPDATE",
-                [session.user_id, password_hash],
-            )
-            if await cursor.fetchone() is None:
-                return False
-            async with connection.pipeline():
-                await connection.execute(_INSERT, _values(session))
-                if session.waiting_until is None:
-                    await self._end_surplus(connection, session.id, session.user_id, session.authenticated_at)
-                await audit.record(connection, event)
-        return True
+        values = {**_values(session), "password_hash": password_hash, **audit.named(event)}
+        if session.waiting_until is not None:
+            async with self._database.connection() as connection:
+                return (await connection.execute(_OPEN, values)).rowcount == 1
+        async with self._together() as connection:
+            await connection.execute(_LOCK_USER, [session.user_id])
+            cursor = await connection.execute(_OPEN, values)
+            await self._end_surplus(connection, session, session.token_digest, session.authenticated_at)
+        return cursor.rowcount == 1
 
-    async def rotate(self, session: Session, rotation: Rotation, events: Sequence[AuditEvent]) -> Session | None:
+    async def rotate(self, session: Session, rotation: Rotation, event: AuditEvent) -> Session | None:
         """Gives the session a new token; None where another request was faster, or the session has ended."""
-        async with self._database.transaction() as connection:
-            return await self.rotate_in(connection, session, rotation, events)
+        if rotation.end_others is not None or rotation.proven_phone is not None:
+            async with self._database.transaction() as connection:
+                return await self.rotate_in(connection, session, rotation, event)
+        async with self._together() as connection:
+            await connection.execute(_LOCK_USER, [session.user_id])
+            cursor = await connection.execute(_ROTATE, _rotation_values(session, rotation, event))
+            if rotation.waiting_until is None and session.waiting_until is not None:
+                await self._end_surplus(connection, session, rotation.new_digest, rotation.at)
+        row = await cursor.fetchone()
+        return session_from(row) if row else None
 
     async def rotate_in(
-        self, connection: Connection, session: Session, rotation: Rotation, events: Sequence[AuditEvent]
+        self, connection: Connection, session: Session, rotation: Rotation, event: AuditEvent
     ) -> Session | None:
-        """The same in the caller's transaction."""
-        async with connection.pipeline():
-            await connection.execute("SELECT 1 FROM app_user WHERE id = %s FOR UPDATE", [session.user_id])
-            cursor = await connection.execute(
-                _ROTATE,
-                {
-                    "id": session.id,
-                    "old": rotation.old_digest,
-                    "new": rotation.new_digest,
-                    "at": rotation.at,
-                    "verified_at": rotation.at if rotation.proven_by else None,
-                    "proven_by": rotation.proven_by,
-                    "enrol_after_proof": rotation.enrol_after_proof,
-                    "waiting_until": rotation.waiting_until,
-                    "idle_minutes": rotation.idle_minutes,
-                },
-            )
-            row = await cursor.fetchone()
+        """The same in the caller's transaction, with all that goes with it."""
+        await connection.execute(_LOCK_USER, [session.user_id])
+        cursor = await connection.execute(_ROTATE, _rotation_values(session, rotation, event))
+        row = await cursor.fetchone()
         if row is None:
             return None
-        rotated = session_from(row)
-        async with connection.pipeline():
+        if rotation.end_others is not None:
+            await end_sessions(connection, session.user_id, rotation.at, rotation.end_others, keep=session.id)
+        elif rotation.waiting_until is None and session.waiting_until is not None:
+            await self._end_surplus(connection, session, rotation.new_digest, rotation.at)
+        if rotation.proven_phone is not None:
             await connection.execute(
-                "INSERT INTO replaced_token (digest, session_id, cause, replaced_at) VALUES (%s, %s, %s, %s)",
-                [rotation.old_digest, session.id, rotation.cause, rotation.at],
+                "UPDATE app_user SET phone = %s, phone_proven = true WHERE id = %s",
+                [self._numbers.seal(session.user_id, rotation.proven_phone), session.user_id],
             )
-            if rotation.end_others is not None:
-                await end_sessions(connection, session.user_id, rotation.at, rotation.end_others, keep=session.id)
-            elif rotation.waiting_until is None and session.waiting_until is not None:
-                await self._end_surplus(connection, session.id, session.user_id, rotation.at)
-            if rotation.proven_phone is not None:
-                await connection.execute(
-                    "UPDATE app_user SET phone = %s, phone_proven = true WHERE id = %s",
-                    [self._numbers.seal(session.user_id, rotation.proven_phone), session.user_id],
-                )
-            for event in events:
-                await audit.record(connection, event)
-        return rotated
+        return session_from(row)
 
     async def became_active(self, session: Session, at: datetime, idle_minutes: int) -> None:
         """A waiting session need not wait any more (its clinic stopped asking): from now on it has idle time."""
         async with self._database.transaction() as connection:
-            await connection.execute("SELECT 1 FROM app_user WHERE id = %s FOR UPDATE", [session.user_id])
+            await connection.execute(_LOCK_USER, [session.user_id])
             await connection.execute(
                 "UPDATE session SET waiting_until = NULL, last_seen_at = %s, idle_minutes = %s"
                 " WHERE id = %s AND ended_at IS NULL",
                 [at, idle_minutes, session.id],
             )
-            await self._end_surplus(connection, session.id, session.user_id, at)
+            await self._end_surplus(connection, session, session.token_digest, at)
 
     async def seen(self, session_id: SessionId, at: datetime) -> None:
         """Renews the idle time."""
@@ -246,8 +239,17 @@ class SessionStore:
             )
             return cursor.rowcount
 
-    async def _end_surplus(self, connection: Connection, kept: SessionId, user_id: UserId, at: datetime) -> None:
-        await connection.execute(_END_SURPLUS, {"at": at, "user_id": user_id, "id": kept, "others": self._others})
+    @asynccontextmanager
+    async def _together(self) -> AsyncIterator[Connection]:
+        """Statements sent in one go: a pipeline in which nothing is fetched is one implicit transaction with one round
+        trip and one fsync, and every statement in it sees what was committed before it began."""
+        async with self._database.connection() as connection, connection.pipeline():
+            yield connection
+
+    async def _end_surplus(self, connection: Connection, kept: Session, token_digest: bytes, at: datetime) -> None:
+        """Ends the user's oldest active sessions beyond the limit, provided that `kept` has this token by now."""
+        values = {"at": at, "user_id": kept.user_id, "id": kept.id, "token_digest": token_digest}
+        await connection.execute(_END_SURPLUS, {**values, "others": self._others})
 
 
 async def end_sessions(
@@ -310,6 +312,22 @@ def signed_in_from(row: DictRow, numbers: PhoneNumbers) -> SignedIn:
         created_at=row["c_created_at"],
     )
     return SignedIn(session, user, clinic)
+
+
+def _rotation_values(session: Session, rotation: Rotation, event: AuditEvent) -> dict[str, Any]:
+    return {
+        "id": session.id,
+        "old": rotation.old_digest,
+        "new": rotation.new_digest,
+        "cause": rotation.cause,
+        "at": rotation.at,
+        "verified_at": rotation.at if rotation.proven_by else None,
+        "proven_by": rotation.proven_by,
+        "enrol_after_proof": rotation.enrol_after_proof,
+        "waiting_until": rotation.waiting_until,
+        "idle_minutes": rotation.idle_minutes,
+        **audit.named(event),
+    }
 
 
 def _values(session: Session) -> dict[str, Any]:
