@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -190,15 +191,22 @@ async def _serve(settings: IdentitySettings) -> None:
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
-        h11_max_incomplete_event_size=16 * 1024,
     )
+    server = uvicorn.Server(config)
+
+    def drain(*_: object) -> None:
+        server.should_exit = True
+
+    # uvicorn takes over while it serves, drains, and then raises the signal again for whoever was there before: us, so
+    # that what follows still runs and the process ends as one that was asked to.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, drain)
     purging = asyncio.get_running_loop().create_task(_purge(gateway.session_store, clock))
     try:
-        await uvicorn.Server(config).serve()
+        await server.serve()
     finally:
         purging.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await purging
+        await asyncio.wait([purging])
 
 
 async def _purge(sessions: SessionStore, clock: Clock) -> None:

@@ -72,6 +72,8 @@ class Accounts:
             if user.phone_proven and phone != user.phone:
                 raise ServiceError(ErrorCode.FORBIDDEN, "A proven number can only be changed after signing in in full.")
         changed = [name for name in ("name", "phone", "locale") if getattr(change, name) is not None]
+        if not changed:
+            return user
         event = self._event("user.changed", signed_in, client, fields=changed, by="self")
         updated = await self._users.change_own(user.id, event, name=change.name, phone=phone, locale=change.locale)
         self._standings.forget_user(user.id)

@@ -7,13 +7,14 @@ Only route templates are logged and measured, never paths: links carry tokens.
 import asyncio
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import Counter, Histogram
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common.logs import accept_request_id, get_logger, request_id_var
+from services.common.tracing import server_span
 from services.identity import problems
 from services.identity.settings import IdentitySettings
 
@@ -51,6 +52,7 @@ class _Sent:
     media_type: bytes = b""
     origin: str = ""
     is_preflight: bool = False
+    trace: dict[str, str] = field(default_factory=dict)
 
 
 class Edge:
@@ -85,7 +87,11 @@ class Edge:
             await send(message)
 
         try:
-            await self._answer(inner, receive, answer, sent)
+            with server_span("request", sent.trace) as span:
+                try:
+                    await self._answer(inner, receive, answer, sent)
+                finally:
+                    span.update_name(f"{_known(method)} {_template(inner)}")
         except Exception:
             _log.exception("request_failed", method=method, route=_template(inner))
             if status:
@@ -144,7 +150,7 @@ class Edge:
 
     def _tell(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = _template(scope)
-        known = method if method in _METHODS else "OTHER"
+        known = _known(method)
         REQUESTS.labels(route, known, str(status)).inc()
         SECONDS.labels(route, known).observe(seconds)
         if route not in _QUIET:
@@ -166,6 +172,8 @@ def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> _Sent:
             sent.origin = value.decode("latin-1")
         elif name == b"access-control-request-method":
             sent.is_preflight = True
+        elif name == b"traceparent":
+            sent.trace["traceparent"] = value.decode("latin-1")
     return sent
 
 
@@ -216,6 +224,11 @@ def _wrong_media_type(path: str, media_type: bytes) -> Response | None:
 def _too_large() -> Response:
     detail = f"The request is larger than {MOST_BODY_BYTES // 1024} KiB."
     return problems.problem("too-large", detail, headers={"Connection": "close"})
+
+
+def _known(method: str) -> str:
+    """The method, where it is one: whatever else a client makes up is one word in logs and metrics."""
+    return method if method in _METHODS else "OTHER"
 
 
 def _template(scope: Scope) -> str:
