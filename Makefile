@@ -5,7 +5,7 @@ SHELL := /bin/sh
 
 PYTHON := .venv/bin/python
 # A stamp carries the checksum of what was installed: a changed lock file installs again, an old one does not.
-LOCAL_STAMP := .venv/local-$(shell cat requirements/local.txt pyproject.toml | cksum | cut -d ' ' -f 1)
+LOCAL_STAMP := .venv/local-$(shell cat requirements/local.txt requirements/redis-server.txt pyproject.toml | cksum | cut -d ' ' -f 1)
 DEV_STAMP := .venv/dev-$(shell cat requirements/dev.txt requirements/local.txt pyproject.toml | cksum | cut -d ' ' -f 1)
 # The runner ends with make, also when make is killed.
 DIES_WITH_MAKE := $(shell command -v setpriv >/dev/null 2>&1 && echo setpriv --pdeathsig TERM)
@@ -71,6 +71,7 @@ lock: ## write the lock files from pyproject.toml (needs uv); each is held to th
 	  --extra $$service --extra traces -o requirements/$$service.txt || exit 1; done
 	for image in bootstrap standin; do $(LOCK) -c requirements/dev.txt \
 	  --group pyproject.toml:$$image -o requirements/$$image.txt || exit 1; done
+	$(LOCK) -c requirements/dev.txt --no-deps --group pyproject.toml:redis-server -o requirements/redis-server.txt
 
 .venv/bin/python:
 	@sh deploy/make_venv.sh .venv

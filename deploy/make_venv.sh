@@ -14,7 +14,7 @@ complain() {
 
 find_python() {
   python='' without_venv='' newest=''
-  for name in python3.13 python3.12 python3.11 python3; do
+  for name in python3.12 python3.11 python3.13 python3; do
     version=$("$name" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
     newest=${newest:-$name is $version}
     "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || continue
@@ -51,6 +51,15 @@ if ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-
   -r "$lock" >"$log" 2>&1; then
   tail -n 15 "$log" >&2
   complain "The packages of $lock could not be installed; the lines above say why. Nothing outside $venv was touched."
+fi
+# The wheel with the Redis server is tagged for Python up to 3.12; the server in it needs no Python at all.
+if "$venv/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 13))'; then
+  site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+  if ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes \
+    --upgrade --target "$site" --python-version 3.12 --only-binary :all: -r requirements/redis-server.txt >"$log" 2>&1; then
+    tail -n 15 "$log" >&2
+    complain "The Redis server could not be installed; the lines above say why. Python 3.12 or 3.11 may have it."
+  fi
 fi
 if ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . \
   >"$log" 2>&1; then
