@@ -160,9 +160,8 @@ def play(screen: Screen, stack: Mapping[str, Any], state: Path) -> None:
 
     screen.step("Paul's next request, in the middle of work, is stopped")
     paul.send("GET", "/v1/me/sessions", expect=403)
-    screen.say(
-        f"{(time.monotonic() - turned_on) * 1000:.0f} ms after the rule was turned on. All that is open is the way forward."
-    )
+    since = (time.monotonic() - turned_on) * 1000
+    screen.say(f"{since:.0f} ms after the rule was turned on. All that is open is the way forward.")
 
     screen.step("Paul scans the QR code and types the six digits: the same session goes on")
     session = paul.set_up_app(draw=True)["session"]
