@@ -15,6 +15,8 @@ class Series:
     ours: list[Phase] = field(default_factory=list)
     floor: list[Phase] = field(default_factory=list)
     cpu: list[dict[str, float]] = field(default_factory=list)
+    aside: list[Phase] = field(default_factory=list)
+    """Another measure taken in each round, told but held against nothing."""
 
     def ratios(self) -> list[float]:
         """Each of our phases over the floor's phase before it and over the one after it."""

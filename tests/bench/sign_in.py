@@ -1,16 +1,17 @@
 """Sign-ins a second through the gateway, and their floor: bare Argon2id verifications on as many threads as cores."""
 
 import asyncio
+import json
 import os
-import time
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from collections.abc import Mapping
 
-from argon2 import PasswordHasher, extract_parameters
+from argon2 import extract_parameters
 
 from tests.bench.authenticators import Authenticators
 from tests.bench.connection import Connection
 from tests.bench.load import Phase, run
-from tests.bench.stack import Stack
+from tests.bench.stack import ROOT, Stack
 
 CALLERS = 8
 
@@ -62,27 +63,21 @@ class SignIns:
 
 
 class BareArgon2:
-    """Verifies one hash with the parameters of the stack's own, on one thread a core, and does nothing else."""
+    """Verifications with the stored hash's own parameters, nothing around them."""
 
-    def __init__(self, password_hash: str) -> None:
+    def __init__(self, password_hash: str, environment: Mapping[str, str] | None = None) -> None:
         found = extract_parameters(password_hash)
         self.parameters = f"m={found.memory_cost // 1024} MiB, t={found.time_cost}, p={found.parallelism}"
-        self._hasher = PasswordHasher(found.time_cost, found.memory_cost, found.parallelism)
-        self._hash = self._hasher.hash(b"a password of the bench")
-        self._threads = ThreadPoolExecutor(os.cpu_count() or 1)
+        self._costs = [str(cost) for cost in (found.memory_cost, found.time_cost, found.parallelism)]
+        self._environment = {**os.environ, **(environment or {})}
 
     async def phase(self, seconds: float) -> Phase:
-        loop = asyncio.get_running_loop()
-        began = time.perf_counter()
-        runs = [
-            loop.run_in_executor(self._threads, self._verify_until, began + seconds) for _ in range(os.cpu_count() or 1)
-        ]
-        latencies = [latency for run in await asyncio.gather(*runs) for latency in run]
-        return Phase(len(latencies), time.perf_counter() - began, tuple(latencies))
-
-    def _verify_until(self, ends_at: float) -> list[float]:
-        latencies = []
-        while (started := time.perf_counter()) < ends_at:
-            self._hasher.verify(self._hash, b"a password of the bench")
-            latencies.append((time.perf_counter() - started) * 1000)
-        return latencies
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.bench.bare_argon2", str(seconds), *self._costs),
+            cwd=ROOT,
+            env=self._environment,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        told, _ = await process.communicate()
+        done = json.loads(told)
+        return Phase(len(done["latencies_ms"]), done["seconds"], tuple(done["latencies_ms"]))
