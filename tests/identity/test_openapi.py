@@ -1,8 +1,6 @@
 """The API is what its document says: every operation is described with its errors and examples, and schemathesis finds
 nothing else in it, asked by an administrator, by someone who waits for a code, and by nobody."""
 
-import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -83,20 +81,10 @@ async def test_every_error_is_a_problem_and_every_body_has_an_example_that_fits(
                     assert not [error.message for error in fits.iter_errors(example)], (name, kind, example)
 
 
-def conforms(document: Document, send: Callable[[str, Request], httpx.Response], most_examples: int) -> None:
-    """Asks every operation `most_examples` times and holds each answer against the document."""
-    failures: list[str] = []
-    for found in schemathesis.openapi.from_dict(document).get_all_operations():
-        assert isinstance(found, Ok), found
-        try:
-            one_conforms(found.ok(), send, most_examples)
-        except FailureGroup as failure:
-            failures += [f"{found.ok().label}: {one}" for one in failure.exceptions]
-    assert not failures, "\n\n".join(failures)
-
-
-def one_conforms(operation: Any, send: Callable[[str, Request], httpx.Response], most_examples: int) -> None:
-    checks = schemathesis.checks.CHECKS.get_by_names(CHECKS)
+def cases_of(operation: Any, most_examples: int) -> list[schemathesis.Case]:
+    """Requests for an operation, right ones and wrong ones. They are all made before the first is sent: while it makes
+    them hypothesis wants the process for itself."""
+    cases: list[schemathesis.Case] = []
 
     @settings(
         max_examples=most_examples,
@@ -107,42 +95,42 @@ def one_conforms(operation: Any, send: Callable[[str, Request], httpx.Response],
         suppress_health_check=list(HealthCheck),
     )
     @given(case=st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in GenerationMode)))
-    def ask(case: schemathesis.Case) -> None:
-        request = Request(**case.as_transport_kwargs(base_url="http://127.0.0.1:8080"))
-        case.validate_response(send(operation.label, request), checks=checks)
+    def make(case: schemathesis.Case) -> None:
+        cases.append(case)
 
-    ask()
+    make()
+    return cases
 
 
 async def ask_all(stack: Stack, document: Document, person: Person | None, most_examples: int) -> set[int]:
-    """The statuses met. Each operation is asked with a session of its own, so that one that ends it spoils no other."""
-    loop = asyncio.get_running_loop()
+    """Asks every operation and holds each answer against the document; answers the statuses met. Each operation is
+    asked with a session of its own, so that one that ends it spoils no other."""
+    load_all_checks()
+    checks = schemathesis.checks.CHECKS.get_by_names(CHECKS)
     statuses: set[int] = set()
-    tokens: dict[str, str] = {}
-
-    async def send_here(name: str, request: Request) -> httpx.Response:
-        prepared = request.prepare()
-        headers = {key: value for key, value in prepared.headers.items() if key.lower() != "authorization"}
-        if person is not None:
-            if name not in tokens:
-                await person.sign_in(address="198.51.100.1")
-                tokens[name] = person.token
-            headers["Authorization"] = f"Bearer {tokens[name]}"
-        async with stack.client() as client:
-            sent = client.build_request(
-                prepared.method or "", prepared.url or "", headers=headers, content=prepared.body
-            )
-            response = await client.send(sent)
-        response.elapsed  # noqa: B018
-        statuses.add(response.status_code)
-        return response
-
-    def send(name: str, request: Request) -> httpx.Response:
-        return asyncio.run_coroutine_threadsafe(send_here(name, request), loop).result(20)
-
-    load_all_checks()  # here: importing in a thread beside this one trips over CPython 3.11's parser (gh-106905)
-    await asyncio.to_thread(conforms, document, send, most_examples)
+    failures: list[str] = []
+    for found in schemathesis.openapi.from_dict(document).get_all_operations():
+        assert isinstance(found, Ok), found
+        cases = cases_of(found.ok(), most_examples)
+        token = (await person.sign_in(address="198.51.100.1"))["token"] if person else ""
+        for case in cases:
+            response = await send(stack, case, token)
+            statuses.add(response.status_code)
+            try:
+                case.validate_response(response, checks=checks)
+            except FailureGroup as failure:
+                failures += [f"{found.ok().label}: {one}" for one in failure.exceptions]
+    assert not failures, "\n\n".join(failures)
     return statuses
+
+
+async def send(stack: Stack, case: schemathesis.Case, token: str) -> httpx.Response:
+    prepared = Request(**case.as_transport_kwargs(base_url=stack.settings.public_url)).prepare()
+    headers = {key: value for key, value in prepared.headers.items() if key.lower() != "authorization"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    async with stack.client() as client:
+        return await client.request(prepared.method or "", prepared.url or "", headers=headers, content=prepared.body)
 
 
 async def test_an_administrator_meets_only_what_is_described(
