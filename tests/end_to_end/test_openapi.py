@@ -101,8 +101,8 @@ def named(described: dict[str, Any], operation: dict[str, Any]) -> list[Any]:
 
 
 @pytest.mark.timeout(150)
-def test_an_administrators_session_meets_only_what_is_described(stack: Stack, shared: Clinic, tmp_path: Path) -> None:
-    _, client = shared.member("admin")
+def test_an_administrators_session_meets_only_what_is_described(stack: Stack, clinic: Clinic, tmp_path: Path) -> None:
+    _, client = clinic.member("admin")
     assert client.token
     schemathesis(
         stack,
@@ -115,10 +115,10 @@ def test_an_administrators_session_meets_only_what_is_described(stack: Stack, sh
 
 @pytest.mark.timeout(150)
 def test_a_session_that_waits_for_a_code_meets_only_what_is_described(
-    stack: Stack, shared: Clinic, tmp_path: Path
+    stack: Stack, clinic: Clinic, tmp_path: Path
 ) -> None:
-    person, _ = shared.enrolled()
-    client = shared.client()
+    person, _ = clinic.enrolled()
+    client = clinic.client()
     client.sign_in(person)
     schemathesis(
         stack,

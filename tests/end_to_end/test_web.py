@@ -125,7 +125,9 @@ def test_a63_a_cookie_set_before_is_replaced_at_sign_in(stack: Stack, shared: Cl
         answer = again.post(path, {**fields, "email": person.email, "password": person.password})
         assert answer.status_code in (303, 403), told(answer)
         if answer.status_code == 303:
-            assert not set(first.items()) & {(c.name, c.value) for c in again.http.cookies.jar if "clinic" not in c.name}
+            assert not set(first.items()) & {
+                (c.name, c.value) for c in again.http.cookies.jar if "clinic" not in c.name
+            }
 
 
 def test_the_same_paths_answer_with_and_without_the_public_prefix(stack: Stack, shared: Clinic) -> None:
