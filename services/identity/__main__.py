@@ -110,7 +110,7 @@ def wire(
 
     async def close_others() -> None:
         passwords.close()
-        await redis.aclose()
+        await redis.aclose(close_connection_pool=True)
 
     return Gateway(
         settings=settings,

@@ -7,7 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from tests.identity.conftest import PASSWORD, Person, Stack, slug_of
+from tests.identity.conftest import PASSWORD, Person, SomeClinic, Stack, slug_of
 
 SECOND = timedelta(seconds=1)
 
@@ -126,11 +126,13 @@ async def test_a66_the_eleventh_active_session_ends_the_oldest_and_waiting_ones_
     assert {(await stack.call("GET", "/v1/session", token=token)).status_code for token in tokens[1:]} == {200}
 
 
-async def test_a66_parallel_sign_ins_leave_ten(person: Person) -> None:
-    await asyncio.gather(*(person.try_sign_in() for _ in range(14)))
-    rows = person.stack.sql("SELECT end_cause FROM session WHERE user_id = %s", [person.id])
-    assert len(rows) == 14
-    assert [row["end_cause"] for row in rows].count(None) == 10
+async def test_a66_parallel_sign_ins_leave_ten(clinic: SomeClinic) -> None:
+    for _ in range(4):
+        person = await clinic.person()
+        await asyncio.gather(*(person.try_sign_in() for _ in range(14)))
+        rows = clinic.stack.sql("SELECT end_cause FROM session WHERE user_id = %s", [person.id])
+        assert len(rows) == 14
+        assert [row["end_cause"] for row in rows].count(None) == 10
 
 
 @pytest.mark.parametrize("extra", ["aal", "amr", "user_id", "mfa_required", "state", "acr"])
