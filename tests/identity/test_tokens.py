@@ -243,6 +243,24 @@ async def test_f08_p18_what_cannot_be_put_on_record_does_not_happen(person: Pers
     assert (await person.prove()).status_code == 200  # the same code, under the same login, finishes (A73)
 
 
+async def test_what_goes_together_is_done_together_or_not_at_all(person: Person) -> None:
+    stack = person.stack
+    await person.sign_in()
+    await person.enrol_totp()
+    for _ in range(9):
+        await person.sign_in_in_full()
+    await person.sign_in()
+    before = stack.sql("SELECT * FROM session WHERE user_id = %s ORDER BY id", [person.id])
+    stack.sql("ALTER TABLE session ADD CONSTRAINT nobody_ends CHECK (end_cause <> 'too_many') NOT VALID")
+    try:
+        # The last statement fails, the end of the oldest session; the rotation before it must not stay.
+        assert (await person.prove()).status_code == 500
+    finally:
+        stack.sql("ALTER TABLE session DROP CONSTRAINT nobody_ends")
+    assert stack.sql("SELECT * FROM session WHERE user_id = %s ORDER BY id", [person.id]) == before
+    assert (await person.prove()).status_code == 200
+
+
 async def test_a_row_that_stays_locked_is_unavailable_and_changes_nothing(person: Person) -> None:
     stack = person.stack
     await person.sign_in()
