@@ -127,10 +127,10 @@ def test_an_invitation_is_taken_up_in_the_browser(shared: Clinic, page: Page) ->
     expect(page.get_by_role("heading", name=f"Welcome, {person.name}")).to_be_visible()
     page.get_by_label("New password").fill("short")
     page.get_by_label("New password").evaluate("box => box.removeAttribute('minlength')")
-    page.get_by_role("button", name="Save and sign in").click()
+    page.get_by_role("button", name="Save the password").click()
     expect(page.get_by_role("alert")).to_be_visible()
     page.get_by_label("New password").fill(person.password)
-    page.get_by_role("button", name="Save and sign in").click()
+    page.get_by_role("button", name="Save the password").click()
     page.wait_for_load_state()
     assert shared.client().sign_in(person)["state"] == "active"
     page.goto(activation["url"])

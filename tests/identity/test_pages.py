@@ -188,10 +188,10 @@ async def test_an_invitation_is_taken_up_by_page(web: Stack, page: Page) -> None
     box = page.get_by_label("New password")
     assert await box.get_attribute("autocomplete") == "new-password"
     await box.fill("password1234")
-    await page.get_by_role("button", name="Save and sign in").click()
+    await page.get_by_role("button", name="Save the password").click()
     await expect(page.get_by_role("alert")).to_contain_text("too easy to guess")
     await box.fill(PASSWORD)
-    await page.get_by_role("button", name="Save and sign in").click()
+    await page.get_by_role("button", name="Save the password").click()
     await expect(page.get_by_role("status")).to_contain_text("password is saved")
     await page.goto(url)
     await expect(page.get_by_role("heading", name="This link is over")).to_be_visible()
