@@ -104,8 +104,10 @@ async def test_one_address_may_be_wrong_three_hundred_times(stack: Stack) -> Non
         return (await stack.call("POST", "/v1/sessions", body, address="203.0.113.5")).status_code
 
     outcomes: list[int] = []
-    for start in range(0, 310, 31):
-        outcomes += await asyncio.gather(*(guess(number) for number in range(start, start + 31)))
+    # Counted by the process itself: Redis lets keys go by its own clock, which does not stand still like this test's.
+    with patch.object(RedisRateLimiter, "take", side_effect=LimiterUnavailable("away")):
+        for start in range(0, 310, 31):
+            outcomes += await asyncio.gather(*(guess(number) for number in range(start, start + 31)))
     assert outcomes.count(401) == 300
     assert outcomes.count(429) == 10
 
