@@ -1,7 +1,7 @@
 """PostgreSQL and Redis out of Python wheels, as child processes: for the local stack and the tests.
 
 Both stop with the process that started them, also when that one is killed. PostgreSQL refuses to run as root; there it
-runs as `nobody`, who is given the right to walk through folders (CAP_DAC_READ_SEARCH), wherever the checkout lies.
+runs as `nobody`, who is given the right to walk through folders (a capability), wherever the checkout lies.
 """
 
 import contextlib
@@ -20,6 +20,8 @@ from pathlib import Path
 import psycopg
 
 _NOBODY = 65534
+# Either lets a process walk through folders. Root in a container often lacks the narrower one.
+_WALKING_RIGHTS = ((2, "dac_read_search"), (1, "dac_override"))
 _MODEST = {
     # A stack for one machine: little memory, and the durability that the promises rest on.
     "shared_buffers": "24MB",
@@ -246,8 +248,16 @@ def _socket_folder(data_folder: Path) -> Path:
 def _unprivileged() -> list[str]:
     if os.geteuid() != 0:
         return []
-    walk = ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
-    return ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups", *walk]
+    walk = next((f",+{name}" for bit, name in _WALKING_RIGHTS if _own_rights() >> bit & 1), "")
+    # The secure bit makes access(2) heed the capability too; PostgreSQL looks for its own programs with it.
+    rights = [f"--inh-caps=-all{walk}", f"--ambient-caps=-all{walk}", "--securebits=+no_setuid_fixup"]
+    return ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups", *rights]
+
+
+def _own_rights() -> int:
+    """This process's capabilities, as bits."""
+    status = Path("/proc/self/status").read_text()
+    return next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:")), 0)
 
 
 def _dying_with_parent(name: str) -> list[str]:
