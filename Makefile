@@ -16,6 +16,9 @@ UPGRADE :=
 PROTOS = $(shell find proto/countersign -name '*.proto' | sort)
 PROTOC = PATH="$(CURDIR)/.venv/bin:$$PATH" $(PYTHON) -m grpc_tools.protoc -Iproto
 
+# Two files at a time, each with servers of its own: much of a test is waiting for processes to start and end.
+SIDE_BY_SIDE := -n 2 --dist loadfile
+
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,11 +33,11 @@ demo: $(LOCAL_STAMP) ## play the story of two-factor sign-in in this terminal, o
 
 .PHONY: test
 test: $(DEV_STAMP) ## every test but those of figures in full
-	$(PYTHON) -m pytest -q -m "not full"
+	$(PYTHON) -m pytest -q $(SIDE_BY_SIDE) -m "not full"
 
 .PHONY: test-full
 test-full: $(DEV_STAMP) ## every test
-	$(PYTHON) -m pytest -q
+	$(PYTHON) -m pytest -q $(SIDE_BY_SIDE)
 
 .PHONY: lint
 lint: $(DEV_STAMP) ## style, types, import contracts, and stubs that match their protos
