@@ -154,6 +154,7 @@ def test_one_that_dies_is_named_with_its_last_lines_and_the_rest_stop(runner: Ru
     all_gone(processes, 1)
 
 
+@pytest.mark.full
 def test_one_that_dies_is_started_again_where_that_is_asked_for(runner: Runner) -> None:
     told = runner.start(COUNTERSIGN_RESPAWN="1")
     for name in ("otp", "postgres"):
