@@ -91,9 +91,10 @@ def test_a69_forged_and_pickled_messages_are_dropped_and_the_worker_lives(
     assert worker.process.poll() is None
     assert eventually(lambda: raw.llen(QUEUE) == 0)
     assert not canary.exists()
-    well_formed = 1  # of an id that nobody knows
+    well_formed = 1  # of an id that nobody knows; a slow relay may publish the known one twice
+    not_claimed = [line for line in worker.said().splitlines() if "delivery_not_claimed" in line]
     assert worker.said().count("queue_item_dropped") == len(items) - well_formed
-    assert worker.said().count("delivery_not_claimed") == well_formed
+    assert sum("dlv_" + "0" * 32 in line for line in not_claimed) == well_formed
     assert "os.system" not in worker.said()
     assert eventually(lambda: raw.hlen("unacked") == 0)
     assert len(standin.calls(number)) == 1
