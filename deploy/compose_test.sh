@@ -27,4 +27,4 @@ docker compose down --volumes --timeout 5 --remove-orphans >/dev/null 2>&1 || tr
 began=$(date +%s)
 docker compose up --build --wait --quiet-pull
 echo "up, built and healthy in $(($(date +%s) - began)) s"
-"${PYTHON:-.venv/bin/python}" -m pytest -q tests/end_to_end "$@"
+"${PYTHON:-.venv/bin/python}" -m pytest -q tests/compose tests/end_to_end "$@"
