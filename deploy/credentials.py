@@ -103,6 +103,7 @@ def make_secrets(layout: Layout, *, database_exists: bool) -> None:
     limits = [(user, layout.secrets(user) / "redis_password", _LIMITS) for user in ("identity", "otp")]
     _write_users(layout, "redis", limits)
     _write_users(layout, "broker", [("notifier", layout.secrets("worker") / "broker_password", _BROKER)])
+    _note_made(layout)
 
 
 def database_passwords(layout: Layout) -> dict[str, Passwords]:
@@ -121,10 +122,16 @@ def superuser_password(layout: Layout) -> str:
 
 
 def _refuse_if_lost(layout: Layout) -> None:
+    """What was made once must be there. What a newer version adds is not in the list yet, and may be made; without the
+    list everything counts as made."""
+    try:
+        made = set(_list_of_made(layout).read_text().split())
+    except OSError:
+        made = {f"{service}/{name}" for service, name, _ in _IRREPLACEABLE}
     lost = [
         f"{layout.secrets(service) / name} ({what})"
         for service, name, what in _IRREPLACEABLE
-        if not _is_filled(layout.secrets(service) / name)
+        if f"{service}/{name}" in made and not _is_filled(layout.secrets(service) / name)
     ]
     if lost:
         raise Lost(
@@ -132,6 +139,17 @@ def _refuse_if_lost(layout: Layout) -> None:
             + ", ".join(lost)
             + ". Restore it from your backup; nothing was made anew."
         )
+
+
+def _note_made(layout: Layout) -> None:
+    names = "".join(f"{service}/{name}\n" for service, name, _ in _IRREPLACEABLE)
+    path = _list_of_made(layout)
+    if not path.exists() or path.read_text() != names:
+        write_private(path, names.encode())
+
+
+def _list_of_made(layout: Layout) -> Path:
+    return layout.root / "made"
 
 
 def _make_standin_account(layout: Layout) -> None:

@@ -66,6 +66,26 @@ def test_f16_with_all_secrets_gone_and_records_there_all_of_them_are_named(layou
     assert not (layout.root / "secrets").exists()
 
 
+def test_what_a_newer_version_adds_is_made_over_a_database_of_the_older_one(layout: Layout) -> None:
+    made = layout.root / "made"
+    names = made.read_text().replace("identity/keyring.json\n", "")
+    made.unlink()
+    made.write_text(names)
+    (layout.secrets("identity") / "keyring.json").unlink()
+    make_files(layout, database_exists=True)
+    assert (layout.secrets("identity") / "keyring.json").exists()
+    (layout.secrets("identity") / "keyring.json").unlink()
+    with pytest.raises(Lost, match="identity/keyring"):
+        make_files(layout, database_exists=True)
+
+
+def test_f16_without_the_list_of_what_was_made_everything_counts_as_made(layout: Layout) -> None:
+    (layout.root / "made").unlink()
+    (layout.secrets("identity") / "keyring.json").unlink()
+    with pytest.raises(Lost, match="identity/keyring"):
+        make_files(layout, database_exists=True)
+
+
 def test_a_keyring_is_one_key_of_256_bits(layout: Layout) -> None:
     import base64
 
