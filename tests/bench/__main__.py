@@ -7,6 +7,7 @@ run again; a code accepted twice voids everything.
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -116,6 +117,7 @@ def main() -> int:
     chosen = parser.parse_args()
     bench = Bench(chosen.rounds or (3 if chosen.quick else 5), *((1.5, 1.0) if chosen.quick else (4.0, 3.0)))
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="countersign-bench-") as folder:
         print("Starting a stack of its own …", file=sys.stderr)
         with started(Path(folder) / "state") as stack:

@@ -7,6 +7,7 @@ setting up thousands by the front door would take longer than measuring them.
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,7 +105,9 @@ class Stack:
 @contextmanager
 def started(state: Path) -> Iterator[Stack]:
     """Starts a local stack in an empty folder; stops it whatever happens."""
-    command = [sys.executable, "-m", "deploy.local", "up", "--state", str(state)]
+    # Ended by the kernel where the bench itself is killed: a stack left behind would spoil the next measurement.
+    dying_with_parent = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
+    command = [*dying_with_parent, sys.executable, "-m", "deploy.local", "up", "--state", str(state)]
     log = state.with_suffix(".log")
     with log.open("wb") as output:
         runner = subprocess.Popen(
