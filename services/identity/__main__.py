@@ -47,6 +47,8 @@ from services.identity.users import Users
 
 _PURGE_EVERY = timedelta(minutes=10)
 _DRAIN_SECONDS = 10
+# Longer than a proxy keeps a connection to us (Caddy: two minutes): who closes first must not be we, under a request.
+_KEEP_ALIVE_SECONDS = 150
 
 _log = logs.get_logger(__name__)
 
@@ -190,6 +192,7 @@ async def _serve(settings: IdentitySettings) -> None:
         server_header=False,
         access_log=False,
         log_config=None,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
     server = uvicorn.Server(config)
