@@ -17,19 +17,7 @@ from services.otp.verification import Verification
 
 ALLOWED: Allowed = {
     f"/countersign.otp.v1.Otp/{method}": frozenset({"identity"})
-    for method in (
-        "Verify",
-        "GetFactors",
-        "StartTotpEnrolment",
-        "GetTotpEnrolment",
-        "StartSmsEnrolment",
-        "ConfirmEnrolment",
-        "SendSmsCode",
-        "GetSmsChallenge",
-        "RegenerateBackupCodes",
-        "RemoveFactor",
-        "ResetGuessBudget",
-    )
+    for method in otp_pb2.DESCRIPTOR.services_by_name["Otp"].methods_by_name
 }
 
 _MOST_ATTEMPTS = 64

@@ -25,7 +25,7 @@ from services.policy.rules import Rules
 
 ALLOWED: Allowed = {
     f"/countersign.policy.v1.Policy/{method}": frozenset({"identity"})
-    for method in ("Decide", "GetRule", "CreateRule", "ChangeRule")
+    for method in policy_pb2.DESCRIPTOR.services_by_name["Policy"].methods_by_name
 }
 
 _METHODS = {

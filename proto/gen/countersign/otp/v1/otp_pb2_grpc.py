@@ -84,6 +84,16 @@ class OtpStub:
                 request_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.RemoveFactorRequest.SerializeToString,
                 response_deserializer=countersign_dot_otp_dot_v1_dot_otp__pb2.UserFactors.FromString,
                 _registered_method=True)
+        self.SuspendFactors = channel.unary_unary(
+                '/countersign.otp.v1.Otp/SuspendFactors',
+                request_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.SuspendFactorsRequest.SerializeToString,
+                response_deserializer=countersign_dot_otp_dot_v1_dot_otp__pb2.UserFactors.FromString,
+                _registered_method=True)
+        self.RemoveAllFactors = channel.unary_unary(
+                '/countersign.otp.v1.Otp/RemoveAllFactors',
+                request_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.RemoveAllFactorsRequest.SerializeToString,
+                response_deserializer=countersign_dot_otp_dot_v1_dot_otp__pb2.UserFactors.FromString,
+                _registered_method=True)
         self.ResetGuessBudget = channel.unary_unary(
                 '/countersign.otp.v1.Otp/ResetGuessBudget',
                 request_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.ResetGuessBudgetRequest.SerializeToString,
@@ -168,6 +178,21 @@ class OtpServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SuspendFactors(self, request, context):
+        """Suspends every factor of the user, with the backup codes: none proves its owner any more, each still counts as one
+        its owner has. What they wait for or set up meanwhile is dead. Only a confirmation with replace_all removes them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveAllFactors(self, request, context):
+        """Removes every factor with the backup codes: what a bypass that is undone had set up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ResetGuessBudget(self, request, context):
         """Sets the user's guess budget to full: after a reset that an administrator made, or by an operator.
         """
@@ -226,6 +251,16 @@ def add_OtpServicer_to_server(servicer, server):
             'RemoveFactor': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveFactor,
                     request_deserializer=countersign_dot_otp_dot_v1_dot_otp__pb2.RemoveFactorRequest.FromString,
+                    response_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.UserFactors.SerializeToString,
+            ),
+            'SuspendFactors': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuspendFactors,
+                    request_deserializer=countersign_dot_otp_dot_v1_dot_otp__pb2.SuspendFactorsRequest.FromString,
+                    response_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.UserFactors.SerializeToString,
+            ),
+            'RemoveAllFactors': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveAllFactors,
+                    request_deserializer=countersign_dot_otp_dot_v1_dot_otp__pb2.RemoveAllFactorsRequest.FromString,
                     response_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.UserFactors.SerializeToString,
             ),
             'ResetGuessBudget': grpc.unary_unary_rpc_method_handler(
@@ -503,6 +538,60 @@ class Otp:
             target,
             '/countersign.otp.v1.Otp/RemoveFactor',
             countersign_dot_otp_dot_v1_dot_otp__pb2.RemoveFactorRequest.SerializeToString,
+            countersign_dot_otp_dot_v1_dot_otp__pb2.UserFactors.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuspendFactors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/countersign.otp.v1.Otp/SuspendFactors',
+            countersign_dot_otp_dot_v1_dot_otp__pb2.SuspendFactorsRequest.SerializeToString,
+            countersign_dot_otp_dot_v1_dot_otp__pb2.UserFactors.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveAllFactors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/countersign.otp.v1.Otp/RemoveAllFactors',
+            countersign_dot_otp_dot_v1_dot_otp__pb2.RemoveAllFactorsRequest.SerializeToString,
             countersign_dot_otp_dot_v1_dot_otp__pb2.UserFactors.FromString,
             options,
             channel_credentials,

@@ -63,6 +63,12 @@ class OtpStub:
     """Ten new backup codes; the old ones are dead. CONFLICT where the user has no other factor."""
     RemoveFactor: _grpc.UnaryUnaryMultiCallable[_otp_pb2.RemoveFactorRequest, _otp_pb2.UserFactors]
     """Removes one factor; with the last one, the backup codes too. NOT_FOUND where there is none of that method."""
+    SuspendFactors: _grpc.UnaryUnaryMultiCallable[_otp_pb2.SuspendFactorsRequest, _otp_pb2.UserFactors]
+    """Suspends every factor of the user, with the backup codes: none proves its owner any more, each still counts as one
+    its owner has. What they wait for or set up meanwhile is dead. Only a confirmation with replace_all removes them.
+    """
+    RemoveAllFactors: _grpc.UnaryUnaryMultiCallable[_otp_pb2.RemoveAllFactorsRequest, _otp_pb2.UserFactors]
+    """Removes every factor with the backup codes: what a bypass that is undone had set up."""
     ResetGuessBudget: _grpc.UnaryUnaryMultiCallable[_otp_pb2.ResetGuessBudgetRequest, _otp_pb2.ResetGuessBudgetResponse]
     """Sets the user's guess budget to full: after a reset that an administrator made, or by an operator."""
 
@@ -97,6 +103,12 @@ class OtpAsyncStub(OtpStub):
     """Ten new backup codes; the old ones are dead. CONFLICT where the user has no other factor."""
     RemoveFactor: _aio.UnaryUnaryMultiCallable[_otp_pb2.RemoveFactorRequest, _otp_pb2.UserFactors]  # type: ignore[assignment]
     """Removes one factor; with the last one, the backup codes too. NOT_FOUND where there is none of that method."""
+    SuspendFactors: _aio.UnaryUnaryMultiCallable[_otp_pb2.SuspendFactorsRequest, _otp_pb2.UserFactors]  # type: ignore[assignment]
+    """Suspends every factor of the user, with the backup codes: none proves its owner any more, each still counts as one
+    its owner has. What they wait for or set up meanwhile is dead. Only a confirmation with replace_all removes them.
+    """
+    RemoveAllFactors: _aio.UnaryUnaryMultiCallable[_otp_pb2.RemoveAllFactorsRequest, _otp_pb2.UserFactors]  # type: ignore[assignment]
+    """Removes every factor with the backup codes: what a bypass that is undone had set up."""
     ResetGuessBudget: _aio.UnaryUnaryMultiCallable[_otp_pb2.ResetGuessBudgetRequest, _otp_pb2.ResetGuessBudgetResponse]  # type: ignore[assignment]
     """Sets the user's guess budget to full: after a reset that an administrator made, or by an operator."""
 
@@ -188,6 +200,24 @@ class OtpServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_otp_pb2.UserFactors, _abc.Awaitable[_otp_pb2.UserFactors]]:
         """Removes one factor; with the last one, the backup codes too. NOT_FOUND where there is none of that method."""
+
+    @_abc_1.abstractmethod
+    def SuspendFactors(
+        self,
+        request: _otp_pb2.SuspendFactorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_otp_pb2.UserFactors, _abc.Awaitable[_otp_pb2.UserFactors]]:
+        """Suspends every factor of the user, with the backup codes: none proves its owner any more, each still counts as one
+        its owner has. What they wait for or set up meanwhile is dead. Only a confirmation with replace_all removes them.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveAllFactors(
+        self,
+        request: _otp_pb2.RemoveAllFactorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_otp_pb2.UserFactors, _abc.Awaitable[_otp_pb2.UserFactors]]:
+        """Removes every factor with the backup codes: what a bypass that is undone had set up."""
 
     @_abc_1.abstractmethod
     def ResetGuessBudget(

@@ -42,6 +42,25 @@ METHOD_SMS: Method.ValueType  # 2
 METHOD_BACKUP_CODE: Method.ValueType  # 3
 Global___Method: _TypeAlias = Method  # noqa: Y015
 
+class _Requirement:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RequirementEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Requirement.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REQUIREMENT_UNSPECIFIED: _Requirement.ValueType  # 0
+    REQUIREMENT_CLINIC_DEFAULT: _Requirement.ValueType  # 1
+    REQUIREMENT_REQUIRED: _Requirement.ValueType  # 2
+    REQUIREMENT_EXEMPT: _Requirement.ValueType  # 3
+
+class Requirement(_Requirement, metaclass=_RequirementEnumTypeWrapper): ...
+
+REQUIREMENT_UNSPECIFIED: Requirement.ValueType  # 0
+REQUIREMENT_CLINIC_DEFAULT: Requirement.ValueType  # 1
+REQUIREMENT_REQUIRED: Requirement.ValueType  # 2
+REQUIREMENT_EXEMPT: Requirement.ValueType  # 3
+Global___Requirement: _TypeAlias = Requirement  # noqa: Y015
+
 @_typing.final
 class DecideRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -190,6 +209,10 @@ class Decision(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     VALID_UNTIL_FIELD_NUMBER: _builtins.int
     IDLE_MINUTES_FIELD_NUMBER: _builtins.int
+    BYPASS_ID_FIELD_NUMBER: _builtins.int
+    BYPASS_GRANTED_AT_FIELD_NUMBER: _builtins.int
+    UPCOMING_FIELD_NUMBER: _builtins.int
+    REMEMBER_DEVICE_MINUTES_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     outcome: Global___Decision.Outcome.ValueType
     two_factor_required: _builtins.bool
@@ -203,6 +226,10 @@ class Decision(_message.Message):
     epoch: _builtins.int
     """counts whatever could change a decision in the clinic"""
     idle_minutes: _builtins.int
+    bypass_id: _builtins.str
+    """an unused, unexpired leave to sign in once without a code; empty: none"""
+    remember_device_minutes: _builtins.int
+    """how long a browser may be remembered now, the strictest hold counted in; 0: not at all"""
     @_builtins.property
     def methods_allowed(self) -> _containers.RepeatedScalarFieldContainer[Global___Method.ValueType]:
         """clinic's methods that this deployment can do"""
@@ -212,6 +239,12 @@ class Decision(_message.Message):
     @_builtins.property
     def valid_until(self) -> _timestamp_pb2.Timestamp:
         """unset: until the epoch moves"""
+
+    @_builtins.property
+    def bypass_granted_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def upcoming(self) -> Global___Upcoming:
+        """set for whom a scheduled rule will stop"""
 
     def __init__(
         self,
@@ -227,14 +260,43 @@ class Decision(_message.Message):
         epoch: _builtins.int = ...,
         valid_until: _timestamp_pb2.Timestamp | None = ...,
         idle_minutes: _builtins.int = ...,
+        bypass_id: _builtins.str = ...,
+        bypass_granted_at: _timestamp_pb2.Timestamp | None = ...,
+        upcoming: Global___Upcoming | None = ...,
+        remember_device_minutes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "valid_until", b"valid_until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bypass_granted_at", b"bypass_granted_at", "reason", b"reason", "upcoming", b"upcoming", "valid_until", b"valid_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["enrol_after_proof", b"enrol_after_proof", "epoch", b"epoch", "idle_minutes", b"idle_minutes", "methods_allowed", b"methods_allowed", "outcome", b"outcome", "phone_required", b"phone_required", "reason", b"reason", "two_factor_required", b"two_factor_required", "user_id", b"user_id", "valid_until", b"valid_until", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bypass_granted_at", b"bypass_granted_at", "bypass_id", b"bypass_id", "enrol_after_proof", b"enrol_after_proof", "epoch", b"epoch", "idle_minutes", b"idle_minutes", "methods_allowed", b"methods_allowed", "outcome", b"outcome", "phone_required", b"phone_required", "reason", b"reason", "remember_device_minutes", b"remember_device_minutes", "two_factor_required", b"two_factor_required", "upcoming", b"upcoming", "user_id", b"user_id", "valid_until", b"valid_until", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class Upcoming(_message.Message):
+    """A scheduled rule that will lead this user to set up a second factor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENFORCE_FROM_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    sentence: _builtins.str
+    @_builtins.property
+    def enforce_from(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        enforce_from: _timestamp_pb2.Timestamp | None = ...,
+        sentence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["enforce_from", b"enforce_from"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enforce_from", b"enforce_from", "sentence", b"sentence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Upcoming: _TypeAlias = Upcoming  # noqa: Y015
 
 @_typing.final
 class Reason(_message.Message):
@@ -428,14 +490,30 @@ class ChangeRuleRequest(_message.Message):
     REQUIRE_TWO_FACTOR_FIELD_NUMBER: _builtins.int
     METHODS_FIELD_NUMBER: _builtins.int
     PHONE_REQUIRED_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    REMEMBER_DEVICE_DAYS_FIELD_NUMBER: _builtins.int
+    IDLE_MINUTES_FIELD_NUMBER: _builtins.int
+    SMS_COUNTRIES_FIELD_NUMBER: _builtins.int
+    SMS_DAILY_CAP_FIELD_NUMBER: _builtins.int
     clinic_id: _builtins.str
     expected_version: _builtins.int
     require_two_factor: _builtins.bool
     phone_required: _builtins.bool
+    remember_device_days: _builtins.int
+    idle_minutes: _builtins.int
+    sms_daily_cap: _builtins.int
     @_builtins.property
     def actor(self) -> Global___Actor: ...
     @_builtins.property
     def methods(self) -> Global___MethodList:
+        """unset: left as it is"""
+
+    @_builtins.property
+    def schedule(self) -> Global___ScheduleChange:
+        """unset: left as it is"""
+
+    @_builtins.property
+    def sms_countries(self) -> Global___CountryList:
         """unset: left as it is"""
 
     def __init__(
@@ -447,23 +525,40 @@ class ChangeRuleRequest(_message.Message):
         require_two_factor: _builtins.bool | None = ...,
         methods: Global___MethodList | None = ...,
         phone_required: _builtins.bool | None = ...,
+        schedule: Global___ScheduleChange | None = ...,
+        remember_device_days: _builtins.int | None = ...,
+        idle_minutes: _builtins.int | None = ...,
+        sms_countries: Global___CountryList | None = ...,
+        sms_daily_cap: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "_phone_required", b"_phone_required", "_require_two_factor", b"_require_two_factor", "actor", b"actor", "expected_version", b"expected_version", "methods", b"methods", "phone_required", b"phone_required", "require_two_factor", b"require_two_factor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "_idle_minutes", b"_idle_minutes", "_phone_required", b"_phone_required", "_remember_device_days", b"_remember_device_days", "_require_two_factor", b"_require_two_factor", "_sms_daily_cap", b"_sms_daily_cap", "actor", b"actor", "expected_version", b"expected_version", "idle_minutes", b"idle_minutes", "methods", b"methods", "phone_required", b"phone_required", "remember_device_days", b"remember_device_days", "require_two_factor", b"require_two_factor", "schedule", b"schedule", "sms_countries", b"sms_countries", "sms_daily_cap", b"sms_daily_cap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "_phone_required", b"_phone_required", "_require_two_factor", b"_require_two_factor", "actor", b"actor", "clinic_id", b"clinic_id", "expected_version", b"expected_version", "methods", b"methods", "phone_required", b"phone_required", "require_two_factor", b"require_two_factor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "_idle_minutes", b"_idle_minutes", "_phone_required", b"_phone_required", "_remember_device_days", b"_remember_device_days", "_require_two_factor", b"_require_two_factor", "_sms_daily_cap", b"_sms_daily_cap", "actor", b"actor", "clinic_id", b"clinic_id", "expected_version", b"expected_version", "idle_minutes", b"idle_minutes", "methods", b"methods", "phone_required", b"phone_required", "remember_device_days", b"remember_device_days", "require_two_factor", b"require_two_factor", "schedule", b"schedule", "sms_countries", b"sms_countries", "sms_daily_cap", b"sms_daily_cap"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    _WhichOneofReturnType__idle_minutes: _TypeAlias = _typing.Literal["idle_minutes"]  # noqa: Y015
+    _WhichOneofArgType__idle_minutes: _TypeAlias = _typing.Literal["_idle_minutes", b"_idle_minutes"]  # noqa: Y015
     _WhichOneofReturnType__phone_required: _TypeAlias = _typing.Literal["phone_required"]  # noqa: Y015
     _WhichOneofArgType__phone_required: _TypeAlias = _typing.Literal["_phone_required", b"_phone_required"]  # noqa: Y015
+    _WhichOneofReturnType__remember_device_days: _TypeAlias = _typing.Literal["remember_device_days"]  # noqa: Y015
+    _WhichOneofArgType__remember_device_days: _TypeAlias = _typing.Literal["_remember_device_days", b"_remember_device_days"]  # noqa: Y015
     _WhichOneofReturnType__require_two_factor: _TypeAlias = _typing.Literal["require_two_factor"]  # noqa: Y015
     _WhichOneofArgType__require_two_factor: _TypeAlias = _typing.Literal["_require_two_factor", b"_require_two_factor"]  # noqa: Y015
+    _WhichOneofReturnType__sms_daily_cap: _TypeAlias = _typing.Literal["sms_daily_cap"]  # noqa: Y015
+    _WhichOneofArgType__sms_daily_cap: _TypeAlias = _typing.Literal["_sms_daily_cap", b"_sms_daily_cap"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__idle_minutes) -> _WhichOneofReturnType__idle_minutes | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__phone_required) -> _WhichOneofReturnType__phone_required | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__remember_device_days) -> _WhichOneofReturnType__remember_device_days | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__require_two_factor) -> _WhichOneofReturnType__require_two_factor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sms_daily_cap) -> _WhichOneofReturnType__sms_daily_cap | None: ...
 
 Global___ChangeRuleRequest: _TypeAlias = ChangeRuleRequest  # noqa: Y015
 
@@ -486,3 +581,670 @@ class MethodList(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MethodList: _TypeAlias = MethodList  # noqa: Y015
+
+@_typing.final
+class ScheduleChange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENFORCE_FROM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def enforce_from(self) -> _timestamp_pb2.Timestamp:
+        """unset: no date any more"""
+
+    def __init__(
+        self,
+        *,
+        enforce_from: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["enforce_from", b"enforce_from"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enforce_from", b"enforce_from"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduleChange: _TypeAlias = ScheduleChange  # noqa: Y015
+
+@_typing.final
+class CountryList(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTRIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def countries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """ISO 3166-1 alpha-2"""
+
+    def __init__(
+        self,
+        *,
+        countries: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["countries", b"countries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountryList: _TypeAlias = CountryList  # noqa: Y015
+
+@_typing.final
+class PreviewRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECTS_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subjects(self) -> _containers.RepeatedCompositeFieldContainer[Global___Subject]:
+        """of one clinic"""
+
+    @_builtins.property
+    def change(self) -> Global___ChangeRuleRequest:
+        """its actor and expected_version are not looked at"""
+
+    @_builtins.property
+    def hold(self) -> Global___PutHoldRequest: ...
+    def __init__(
+        self,
+        *,
+        subjects: _abc.Iterable[Global___Subject] | None = ...,
+        change: Global___ChangeRuleRequest | None = ...,
+        hold: Global___PutHoldRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "hold", b"hold", "would_be", b"would_be"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "hold", b"hold", "subjects", b"subjects", "would_be", b"would_be"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_would_be: _TypeAlias = _typing.Literal["change", "hold"]  # noqa: Y015
+    _WhichOneofArgType_would_be: _TypeAlias = _typing.Literal["would_be", b"would_be"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_would_be) -> _WhichOneofReturnType_would_be | None: ...
+
+Global___PreviewRequest: _TypeAlias = PreviewRequest  # noqa: Y015
+
+@_typing.final
+class PreviewResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___Preview]:
+        """in the order of the subjects"""
+
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[Global___Preview] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewResponse: _TypeAlias = PreviewResponse  # noqa: Y015
+
+@_typing.final
+class Preview(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOW_FIELD_NUMBER: _builtins.int
+    THEN_FIELD_NUMBER: _builtins.int
+    EXEMPT_FIELD_NUMBER: _builtins.int
+    exempt: _builtins.bool
+    """an exemption is in force for this user"""
+    @_builtins.property
+    def now(self) -> Global___Decision: ...
+    @_builtins.property
+    def then(self) -> Global___Decision: ...
+    def __init__(
+        self,
+        *,
+        now: Global___Decision | None = ...,
+        then: Global___Decision | None = ...,
+        exempt: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["now", b"now", "then", b"then"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exempt", b"exempt", "now", b"now", "then", b"then"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Preview: _TypeAlias = Preview  # noqa: Y015
+
+@_typing.final
+class Hold(_message.Message):
+    """An integration's demand on the whole clinic."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLINIC_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUIRES_TWO_FACTOR_FIELD_NUMBER: _builtins.int
+    MAX_DEVICE_TRUST_HOURS_FIELD_NUMBER: _builtins.int
+    SET_BY_FIELD_NUMBER: _builtins.int
+    SET_AT_FIELD_NUMBER: _builtins.int
+    clinic_id: _builtins.str
+    name: _builtins.str
+    requires_two_factor: _builtins.bool
+    max_device_trust_hours: _builtins.int
+    @_builtins.property
+    def set_by(self) -> Global___Actor:
+        """kind "user" or "app" """
+
+    @_builtins.property
+    def set_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        clinic_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        requires_two_factor: _builtins.bool = ...,
+        max_device_trust_hours: _builtins.int | None = ...,
+        set_by: Global___Actor | None = ...,
+        set_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_device_trust_hours", b"_max_device_trust_hours", "max_device_trust_hours", b"max_device_trust_hours", "set_at", b"set_at", "set_by", b"set_by"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_device_trust_hours", b"_max_device_trust_hours", "clinic_id", b"clinic_id", "max_device_trust_hours", b"max_device_trust_hours", "name", b"name", "requires_two_factor", b"requires_two_factor", "set_at", b"set_at", "set_by", b"set_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_device_trust_hours: _TypeAlias = _typing.Literal["max_device_trust_hours"]  # noqa: Y015
+    _WhichOneofArgType__max_device_trust_hours: _TypeAlias = _typing.Literal["_max_device_trust_hours", b"_max_device_trust_hours"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_device_trust_hours) -> _WhichOneofReturnType__max_device_trust_hours | None: ...
+
+Global___Hold: _TypeAlias = Hold  # noqa: Y015
+
+@_typing.final
+class HoldList(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hold]: ...
+    def __init__(
+        self,
+        *,
+        holds: _abc.Iterable[Global___Hold] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldList: _TypeAlias = HoldList  # noqa: Y015
+
+@_typing.final
+class ListHoldsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLINIC_ID_FIELD_NUMBER: _builtins.int
+    clinic_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        clinic_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clinic_id", b"clinic_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHoldsRequest: _TypeAlias = ListHoldsRequest  # noqa: Y015
+
+@_typing.final
+class PutHoldRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLINIC_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REQUIRES_TWO_FACTOR_FIELD_NUMBER: _builtins.int
+    MAX_DEVICE_TRUST_HOURS_FIELD_NUMBER: _builtins.int
+    clinic_id: _builtins.str
+    name: _builtins.str
+    requires_two_factor: _builtins.bool
+    max_device_trust_hours: _builtins.int
+    @_builtins.property
+    def actor(self) -> Global___Actor: ...
+    def __init__(
+        self,
+        *,
+        clinic_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        actor: Global___Actor | None = ...,
+        requires_two_factor: _builtins.bool = ...,
+        max_device_trust_hours: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_device_trust_hours", b"_max_device_trust_hours", "actor", b"actor", "max_device_trust_hours", b"max_device_trust_hours"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_device_trust_hours", b"_max_device_trust_hours", "actor", b"actor", "clinic_id", b"clinic_id", "max_device_trust_hours", b"max_device_trust_hours", "name", b"name", "requires_two_factor", b"requires_two_factor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_device_trust_hours: _TypeAlias = _typing.Literal["max_device_trust_hours"]  # noqa: Y015
+    _WhichOneofArgType__max_device_trust_hours: _TypeAlias = _typing.Literal["_max_device_trust_hours", b"_max_device_trust_hours"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_device_trust_hours) -> _WhichOneofReturnType__max_device_trust_hours | None: ...
+
+Global___PutHoldRequest: _TypeAlias = PutHoldRequest  # noqa: Y015
+
+@_typing.final
+class EndHoldRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLINIC_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    clinic_id: _builtins.str
+    name: _builtins.str
+    @_builtins.property
+    def actor(self) -> Global___Actor:
+        """"operator" may end any"""
+
+    def __init__(
+        self,
+        *,
+        clinic_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        actor: Global___Actor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "clinic_id", b"clinic_id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndHoldRequest: _TypeAlias = EndHoldRequest  # noqa: Y015
+
+@_typing.final
+class UserSettings(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLINIC_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    REQUIREMENT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    PHONE_REQUIRED_FIELD_NUMBER: _builtins.int
+    SET_BY_FIELD_NUMBER: _builtins.int
+    SET_AT_FIELD_NUMBER: _builtins.int
+    BYPASS_FIELD_NUMBER: _builtins.int
+    clinic_id: _builtins.str
+    user_id: _builtins.str
+    requirement: Global___Requirement.ValueType
+    reason: _builtins.str
+    phone_required: _builtins.bool
+    """unset: as the clinic says; false: lifted for this person"""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """of an exemption; unset: none"""
+
+    @_builtins.property
+    def set_by(self) -> Global___Actor: ...
+    @_builtins.property
+    def set_at(self) -> _timestamp_pb2.Timestamp:
+        """unset: never set"""
+
+    @_builtins.property
+    def bypass(self) -> Global___Bypass:
+        """unused and unexpired, or used within the last 24 hours and not undone"""
+
+    def __init__(
+        self,
+        *,
+        clinic_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        requirement: Global___Requirement.ValueType = ...,
+        reason: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        phone_required: _builtins.bool | None = ...,
+        set_by: Global___Actor | None = ...,
+        set_at: _timestamp_pb2.Timestamp | None = ...,
+        bypass: Global___Bypass | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_phone_required", b"_phone_required", "bypass", b"bypass", "expires_at", b"expires_at", "phone_required", b"phone_required", "set_at", b"set_at", "set_by", b"set_by"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_phone_required", b"_phone_required", "bypass", b"bypass", "clinic_id", b"clinic_id", "expires_at", b"expires_at", "phone_required", b"phone_required", "reason", b"reason", "requirement", b"requirement", "set_at", b"set_at", "set_by", b"set_by", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__phone_required: _TypeAlias = _typing.Literal["phone_required"]  # noqa: Y015
+    _WhichOneofArgType__phone_required: _TypeAlias = _typing.Literal["_phone_required", b"_phone_required"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__phone_required) -> _WhichOneofReturnType__phone_required | None: ...
+
+Global___UserSettings: _TypeAlias = UserSettings  # noqa: Y015
+
+@_typing.final
+class GetUserSettingsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLINIC_ID_FIELD_NUMBER: _builtins.int
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    clinic_id: _builtins.str
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        clinic_id: _builtins.str = ...,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clinic_id", b"clinic_id", "user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUserSettingsRequest: _TypeAlias = GetUserSettingsRequest  # noqa: Y015
+
+@_typing.final
+class GetUserSettingsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___UserSettings]: ...
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[Global___UserSettings] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUserSettingsResponse: _TypeAlias = GetUserSettingsResponse  # noqa: Y015
+
+@_typing.final
+class SetRequirementRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLINIC_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REQUIREMENT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EXPIRY_FIELD_NUMBER: _builtins.int
+    PHONE_REQUIRED_FIELD_NUMBER: _builtins.int
+    OTHER_ADMINISTRATORS_FIELD_NUMBER: _builtins.int
+    IS_ADMINISTRATOR_FIELD_NUMBER: _builtins.int
+    clinic_id: _builtins.str
+    user_id: _builtins.str
+    requirement: Global___Requirement.ValueType
+    reason: _builtins.str
+    phone_required: _builtins.bool
+    """true: as the clinic says again"""
+    is_administrator: _builtins.bool
+    """the user is an activated, enabled administrator"""
+    @_builtins.property
+    def actor(self) -> Global___Actor: ...
+    @_builtins.property
+    def expiry(self) -> Global___ExpiryChange:
+        """unset: left as it is"""
+
+    @_builtins.property
+    def other_administrators(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """user ids of the clinic's other activated and enabled administrators"""
+
+    def __init__(
+        self,
+        *,
+        clinic_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        actor: Global___Actor | None = ...,
+        requirement: Global___Requirement.ValueType | None = ...,
+        reason: _builtins.str | None = ...,
+        expiry: Global___ExpiryChange | None = ...,
+        phone_required: _builtins.bool | None = ...,
+        other_administrators: _abc.Iterable[_builtins.str] | None = ...,
+        is_administrator: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_phone_required", b"_phone_required", "_reason", b"_reason", "_requirement", b"_requirement", "actor", b"actor", "expiry", b"expiry", "phone_required", b"phone_required", "reason", b"reason", "requirement", b"requirement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_phone_required", b"_phone_required", "_reason", b"_reason", "_requirement", b"_requirement", "actor", b"actor", "clinic_id", b"clinic_id", "expiry", b"expiry", "is_administrator", b"is_administrator", "other_administrators", b"other_administrators", "phone_required", b"phone_required", "reason", b"reason", "requirement", b"requirement", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__phone_required: _TypeAlias = _typing.Literal["phone_required"]  # noqa: Y015
+    _WhichOneofArgType__phone_required: _TypeAlias = _typing.Literal["_phone_required", b"_phone_required"]  # noqa: Y015
+    _WhichOneofReturnType__reason: _TypeAlias = _typing.Literal["reason"]  # noqa: Y015
+    _WhichOneofArgType__reason: _TypeAlias = _typing.Literal["_reason", b"_reason"]  # noqa: Y015
+    _WhichOneofReturnType__requirement: _TypeAlias = _typing.Literal["requirement"]  # noqa: Y015
+    _WhichOneofArgType__requirement: _TypeAlias = _typing.Literal["_requirement", b"_requirement"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__phone_required) -> _WhichOneofReturnType__phone_required | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reason) -> _WhichOneofReturnType__reason | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__requirement) -> _WhichOneofReturnType__requirement | None: ...
+
+Global___SetRequirementRequest: _TypeAlias = SetRequirementRequest  # noqa: Y015
+
+@_typing.final
+class ExpiryChange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """unset: no end"""
+
+    def __init__(
+        self,
+        *,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpiryChange: _TypeAlias = ExpiryChange  # noqa: Y015
+
+@_typing.final
+class Bypass(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Bypass._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Bypass._State.ValueType  # 0
+        STATE_UNUSED: Bypass._State.ValueType  # 1
+        STATE_USED: Bypass._State.ValueType  # 2
+        STATE_REVOKED: Bypass._State.ValueType  # 3
+        STATE_EXPIRED: Bypass._State.ValueType  # 4
+        STATE_ENDED: Bypass._State.ValueType  # 5
+        """the user got in another way, or may not sign in any more"""
+        STATE_UNDONE: Bypass._State.ValueType  # 6
+
+    class State(_State, metaclass=_StateEnumTypeWrapper): ...
+    STATE_UNSPECIFIED: Bypass.State.ValueType  # 0
+    STATE_UNUSED: Bypass.State.ValueType  # 1
+    STATE_USED: Bypass.State.ValueType  # 2
+    STATE_REVOKED: Bypass.State.ValueType  # 3
+    STATE_EXPIRED: Bypass.State.ValueType  # 4
+    STATE_ENDED: Bypass.State.ValueType  # 5
+    """the user got in another way, or may not sign in any more"""
+    STATE_UNDONE: Bypass.State.ValueType  # 6
+
+    ID_FIELD_NUMBER: _builtins.int
+    CLINIC_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    GRANTED_BY_FIELD_NUMBER: _builtins.int
+    GRANTED_AT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    USED_AT_FIELD_NUMBER: _builtins.int
+    USED_SESSION_ID_FIELD_NUMBER: _builtins.int
+    SUSPEND_FACTORS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    clinic_id: _builtins.str
+    user_id: _builtins.str
+    state: Global___Bypass.State.ValueType
+    reason: _builtins.str
+    used_session_id: _builtins.str
+    suspend_factors: _builtins.bool
+    @_builtins.property
+    def granted_by(self) -> Global___Actor: ...
+    @_builtins.property
+    def granted_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def used_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        clinic_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        state: Global___Bypass.State.ValueType = ...,
+        reason: _builtins.str = ...,
+        granted_by: Global___Actor | None = ...,
+        granted_at: _timestamp_pb2.Timestamp | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        used_at: _timestamp_pb2.Timestamp | None = ...,
+        used_session_id: _builtins.str = ...,
+        suspend_factors: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "granted_at", b"granted_at", "granted_by", b"granted_by", "used_at", b"used_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clinic_id", b"clinic_id", "expires_at", b"expires_at", "granted_at", b"granted_at", "granted_by", b"granted_by", "id", b"id", "reason", b"reason", "state", b"state", "suspend_factors", b"suspend_factors", "used_at", b"used_at", "used_session_id", b"used_session_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Bypass: _TypeAlias = Bypass  # noqa: Y015
+
+@_typing.final
+class GrantBypassRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLINIC_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EXPIRES_IN_MINUTES_FIELD_NUMBER: _builtins.int
+    SUSPEND_FACTORS_FIELD_NUMBER: _builtins.int
+    clinic_id: _builtins.str
+    user_id: _builtins.str
+    reason: _builtins.str
+    expires_in_minutes: _builtins.int
+    """1 to 1440"""
+    suspend_factors: _builtins.bool
+    @_builtins.property
+    def actor(self) -> Global___Actor: ...
+    def __init__(
+        self,
+        *,
+        clinic_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        actor: Global___Actor | None = ...,
+        reason: _builtins.str = ...,
+        expires_in_minutes: _builtins.int = ...,
+        suspend_factors: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "clinic_id", b"clinic_id", "expires_in_minutes", b"expires_in_minutes", "reason", b"reason", "suspend_factors", b"suspend_factors", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GrantBypassRequest: _TypeAlias = GrantBypassRequest  # noqa: Y015
+
+@_typing.final
+class UseBypassRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLINIC_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    BYPASS_ID_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    clinic_id: _builtins.str
+    user_id: _builtins.str
+    bypass_id: _builtins.str
+    session_id: _builtins.str
+    address: _builtins.str
+    def __init__(
+        self,
+        *,
+        clinic_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        bypass_id: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "bypass_id", b"bypass_id", "clinic_id", b"clinic_id", "session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UseBypassRequest: _TypeAlias = UseBypassRequest  # noqa: Y015
+
+@_typing.final
+class RevokeBypassRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLINIC_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    clinic_id: _builtins.str
+    user_id: _builtins.str
+    @_builtins.property
+    def actor(self) -> Global___Actor: ...
+    def __init__(
+        self,
+        *,
+        clinic_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        actor: Global___Actor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "clinic_id", b"clinic_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeBypassRequest: _TypeAlias = RevokeBypassRequest  # noqa: Y015
+
+@_typing.final
+class EndBypassRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLINIC_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    clinic_id: _builtins.str
+    user_id: _builtins.str
+    cause: _builtins.str
+    """for the audit trail, e.g. "got_in", "disabled", "demoted" """
+    def __init__(
+        self,
+        *,
+        clinic_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        cause: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "clinic_id", b"clinic_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndBypassRequest: _TypeAlias = EndBypassRequest  # noqa: Y015
+
+@_typing.final
+class EndBypassResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndBypassResponse: _TypeAlias = EndBypassResponse  # noqa: Y015

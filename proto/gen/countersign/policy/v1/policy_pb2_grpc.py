@@ -54,6 +54,56 @@ class PolicyStub:
                 request_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.ChangeRuleRequest.SerializeToString,
                 response_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.Rule.FromString,
                 _registered_method=True)
+        self.Preview = channel.unary_unary(
+                '/countersign.policy.v1.Policy/Preview',
+                request_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.PreviewRequest.SerializeToString,
+                response_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.PreviewResponse.FromString,
+                _registered_method=True)
+        self.ListHolds = channel.unary_unary(
+                '/countersign.policy.v1.Policy/ListHolds',
+                request_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.ListHoldsRequest.SerializeToString,
+                response_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.HoldList.FromString,
+                _registered_method=True)
+        self.PutHold = channel.unary_unary(
+                '/countersign.policy.v1.Policy/PutHold',
+                request_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.PutHoldRequest.SerializeToString,
+                response_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.Hold.FromString,
+                _registered_method=True)
+        self.EndHold = channel.unary_unary(
+                '/countersign.policy.v1.Policy/EndHold',
+                request_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.EndHoldRequest.SerializeToString,
+                response_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.HoldList.FromString,
+                _registered_method=True)
+        self.GetUserSettings = channel.unary_unary(
+                '/countersign.policy.v1.Policy/GetUserSettings',
+                request_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.GetUserSettingsRequest.SerializeToString,
+                response_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.GetUserSettingsResponse.FromString,
+                _registered_method=True)
+        self.SetRequirement = channel.unary_unary(
+                '/countersign.policy.v1.Policy/SetRequirement',
+                request_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.SetRequirementRequest.SerializeToString,
+                response_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.UserSettings.FromString,
+                _registered_method=True)
+        self.GrantBypass = channel.unary_unary(
+                '/countersign.policy.v1.Policy/GrantBypass',
+                request_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.GrantBypassRequest.SerializeToString,
+                response_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.Bypass.FromString,
+                _registered_method=True)
+        self.UseBypass = channel.unary_unary(
+                '/countersign.policy.v1.Policy/UseBypass',
+                request_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.UseBypassRequest.SerializeToString,
+                response_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.Bypass.FromString,
+                _registered_method=True)
+        self.RevokeBypass = channel.unary_unary(
+                '/countersign.policy.v1.Policy/RevokeBypass',
+                request_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.RevokeBypassRequest.SerializeToString,
+                response_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.Bypass.FromString,
+                _registered_method=True)
+        self.EndBypass = channel.unary_unary(
+                '/countersign.policy.v1.Policy/EndBypass',
+                request_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.EndBypassRequest.SerializeToString,
+                response_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.EndBypassResponse.FromString,
+                _registered_method=True)
 
 
 class PolicyServicer:
@@ -88,6 +138,79 @@ class PolicyServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Preview(self, request, context):
+        """What the users would be asked under a would-be change of the rule, or under a would-be hold, beside what they are
+        asked now; by the function that decides. Reads only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHolds(self, request, context):
+        """The clinic's living holds, by name. REQUIRED_BY_POLICY is what ChangeRule answers while one of them forbids it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutHold(self, request, context):
+        """Sets a hold, or changes it. FORBIDDEN where one of that name was set by another app.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndHold(self, request, context):
+        """Ends a hold. NOT_FOUND where there is none of that name, FORBIDDEN where it is not the actor's to end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUserSettings(self, request, context):
+        """What is set for each user, in the order asked for, with the living or undoable bypass. Reads only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetRequirement(self, request, context):
+        """Changes what is set for one user; what is left out stays. CONFLICT where it would leave the clinic without an
+        administrator who is not exempt.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GrantBypass(self, request, context):
+        """Grants one sign-in without a code; an unused one before it is dead. Changes neither rule nor requirement.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UseBypass(self, request, context):
+        """Spends it for a session. Of all that try, one session gets it; the same session again gets the same answer. GONE
+        where it is used, expired, revoked or ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeBypass(self, request, context):
+        """Revokes an unused bypass, or marks one used in the last 24 hours as undone. NOT_FOUND where there is neither.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndBypass(self, request, context):
+        """Ends whatever unused bypass the user has: they got in another way, were disabled or demoted. Repeating changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PolicyServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -110,6 +233,56 @@ def add_PolicyServicer_to_server(servicer, server):
                     servicer.ChangeRule,
                     request_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.ChangeRuleRequest.FromString,
                     response_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.Rule.SerializeToString,
+            ),
+            'Preview': grpc.unary_unary_rpc_method_handler(
+                    servicer.Preview,
+                    request_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.PreviewRequest.FromString,
+                    response_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.PreviewResponse.SerializeToString,
+            ),
+            'ListHolds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHolds,
+                    request_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.ListHoldsRequest.FromString,
+                    response_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.HoldList.SerializeToString,
+            ),
+            'PutHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutHold,
+                    request_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.PutHoldRequest.FromString,
+                    response_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.Hold.SerializeToString,
+            ),
+            'EndHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndHold,
+                    request_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.EndHoldRequest.FromString,
+                    response_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.HoldList.SerializeToString,
+            ),
+            'GetUserSettings': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUserSettings,
+                    request_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.GetUserSettingsRequest.FromString,
+                    response_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.GetUserSettingsResponse.SerializeToString,
+            ),
+            'SetRequirement': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetRequirement,
+                    request_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.SetRequirementRequest.FromString,
+                    response_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.UserSettings.SerializeToString,
+            ),
+            'GrantBypass': grpc.unary_unary_rpc_method_handler(
+                    servicer.GrantBypass,
+                    request_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.GrantBypassRequest.FromString,
+                    response_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.Bypass.SerializeToString,
+            ),
+            'UseBypass': grpc.unary_unary_rpc_method_handler(
+                    servicer.UseBypass,
+                    request_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.UseBypassRequest.FromString,
+                    response_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.Bypass.SerializeToString,
+            ),
+            'RevokeBypass': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeBypass,
+                    request_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.RevokeBypassRequest.FromString,
+                    response_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.Bypass.SerializeToString,
+            ),
+            'EndBypass': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndBypass,
+                    request_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.EndBypassRequest.FromString,
+                    response_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.EndBypassResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -220,6 +393,276 @@ class Policy:
             '/countersign.policy.v1.Policy/ChangeRule',
             countersign_dot_policy_dot_v1_dot_policy__pb2.ChangeRuleRequest.SerializeToString,
             countersign_dot_policy_dot_v1_dot_policy__pb2.Rule.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Preview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/countersign.policy.v1.Policy/Preview',
+            countersign_dot_policy_dot_v1_dot_policy__pb2.PreviewRequest.SerializeToString,
+            countersign_dot_policy_dot_v1_dot_policy__pb2.PreviewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHolds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/countersign.policy.v1.Policy/ListHolds',
+            countersign_dot_policy_dot_v1_dot_policy__pb2.ListHoldsRequest.SerializeToString,
+            countersign_dot_policy_dot_v1_dot_policy__pb2.HoldList.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/countersign.policy.v1.Policy/PutHold',
+            countersign_dot_policy_dot_v1_dot_policy__pb2.PutHoldRequest.SerializeToString,
+            countersign_dot_policy_dot_v1_dot_policy__pb2.Hold.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/countersign.policy.v1.Policy/EndHold',
+            countersign_dot_policy_dot_v1_dot_policy__pb2.EndHoldRequest.SerializeToString,
+            countersign_dot_policy_dot_v1_dot_policy__pb2.HoldList.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUserSettings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/countersign.policy.v1.Policy/GetUserSettings',
+            countersign_dot_policy_dot_v1_dot_policy__pb2.GetUserSettingsRequest.SerializeToString,
+            countersign_dot_policy_dot_v1_dot_policy__pb2.GetUserSettingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetRequirement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/countersign.policy.v1.Policy/SetRequirement',
+            countersign_dot_policy_dot_v1_dot_policy__pb2.SetRequirementRequest.SerializeToString,
+            countersign_dot_policy_dot_v1_dot_policy__pb2.UserSettings.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GrantBypass(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/countersign.policy.v1.Policy/GrantBypass',
+            countersign_dot_policy_dot_v1_dot_policy__pb2.GrantBypassRequest.SerializeToString,
+            countersign_dot_policy_dot_v1_dot_policy__pb2.Bypass.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UseBypass(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/countersign.policy.v1.Policy/UseBypass',
+            countersign_dot_policy_dot_v1_dot_policy__pb2.UseBypassRequest.SerializeToString,
+            countersign_dot_policy_dot_v1_dot_policy__pb2.Bypass.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeBypass(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/countersign.policy.v1.Policy/RevokeBypass',
+            countersign_dot_policy_dot_v1_dot_policy__pb2.RevokeBypassRequest.SerializeToString,
+            countersign_dot_policy_dot_v1_dot_policy__pb2.Bypass.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndBypass(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/countersign.policy.v1.Policy/EndBypass',
+            countersign_dot_policy_dot_v1_dot_policy__pb2.EndBypassRequest.SerializeToString,
+            countersign_dot_policy_dot_v1_dot_policy__pb2.EndBypassResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,32 @@ class PolicyStub:
     """Changes what is set, in one transaction, and counts version and epoch up where anything differs.
     CONFLICT where expected_version is set and stale (the answer's details name the current version).
     """
+    Preview: _grpc.UnaryUnaryMultiCallable[_policy_pb2.PreviewRequest, _policy_pb2.PreviewResponse]
+    """What the users would be asked under a would-be change of the rule, or under a would-be hold, beside what they are
+    asked now; by the function that decides. Reads only.
+    """
+    ListHolds: _grpc.UnaryUnaryMultiCallable[_policy_pb2.ListHoldsRequest, _policy_pb2.HoldList]
+    """The clinic's living holds, by name. REQUIRED_BY_POLICY is what ChangeRule answers while one of them forbids it."""
+    PutHold: _grpc.UnaryUnaryMultiCallable[_policy_pb2.PutHoldRequest, _policy_pb2.Hold]
+    """Sets a hold, or changes it. FORBIDDEN where one of that name was set by another app."""
+    EndHold: _grpc.UnaryUnaryMultiCallable[_policy_pb2.EndHoldRequest, _policy_pb2.HoldList]
+    """Ends a hold. NOT_FOUND where there is none of that name, FORBIDDEN where it is not the actor's to end."""
+    GetUserSettings: _grpc.UnaryUnaryMultiCallable[_policy_pb2.GetUserSettingsRequest, _policy_pb2.GetUserSettingsResponse]
+    """What is set for each user, in the order asked for, with the living or undoable bypass. Reads only."""
+    SetRequirement: _grpc.UnaryUnaryMultiCallable[_policy_pb2.SetRequirementRequest, _policy_pb2.UserSettings]
+    """Changes what is set for one user; what is left out stays. CONFLICT where it would leave the clinic without an
+    administrator who is not exempt.
+    """
+    GrantBypass: _grpc.UnaryUnaryMultiCallable[_policy_pb2.GrantBypassRequest, _policy_pb2.Bypass]
+    """Grants one sign-in without a code; an unused one before it is dead. Changes neither rule nor requirement."""
+    UseBypass: _grpc.UnaryUnaryMultiCallable[_policy_pb2.UseBypassRequest, _policy_pb2.Bypass]
+    """Spends it for a session. Of all that try, one session gets it; the same session again gets the same answer. GONE
+    where it is used, expired, revoked or ended.
+    """
+    RevokeBypass: _grpc.UnaryUnaryMultiCallable[_policy_pb2.RevokeBypassRequest, _policy_pb2.Bypass]
+    """Revokes an unused bypass, or marks one used in the last 24 hours as undone. NOT_FOUND where there is neither."""
+    EndBypass: _grpc.UnaryUnaryMultiCallable[_policy_pb2.EndBypassRequest, _policy_pb2.EndBypassResponse]
+    """Ends whatever unused bypass the user has: they got in another way, were disabled or demoted. Repeating changes nothing."""
 
 @_typing.type_check_only
 class PolicyAsyncStub(PolicyStub):
@@ -58,6 +84,32 @@ class PolicyAsyncStub(PolicyStub):
     """Changes what is set, in one transaction, and counts version and epoch up where anything differs.
     CONFLICT where expected_version is set and stale (the answer's details name the current version).
     """
+    Preview: _aio.UnaryUnaryMultiCallable[_policy_pb2.PreviewRequest, _policy_pb2.PreviewResponse]  # type: ignore[assignment]
+    """What the users would be asked under a would-be change of the rule, or under a would-be hold, beside what they are
+    asked now; by the function that decides. Reads only.
+    """
+    ListHolds: _aio.UnaryUnaryMultiCallable[_policy_pb2.ListHoldsRequest, _policy_pb2.HoldList]  # type: ignore[assignment]
+    """The clinic's living holds, by name. REQUIRED_BY_POLICY is what ChangeRule answers while one of them forbids it."""
+    PutHold: _aio.UnaryUnaryMultiCallable[_policy_pb2.PutHoldRequest, _policy_pb2.Hold]  # type: ignore[assignment]
+    """Sets a hold, or changes it. FORBIDDEN where one of that name was set by another app."""
+    EndHold: _aio.UnaryUnaryMultiCallable[_policy_pb2.EndHoldRequest, _policy_pb2.HoldList]  # type: ignore[assignment]
+    """Ends a hold. NOT_FOUND where there is none of that name, FORBIDDEN where it is not the actor's to end."""
+    GetUserSettings: _aio.UnaryUnaryMultiCallable[_policy_pb2.GetUserSettingsRequest, _policy_pb2.GetUserSettingsResponse]  # type: ignore[assignment]
+    """What is set for each user, in the order asked for, with the living or undoable bypass. Reads only."""
+    SetRequirement: _aio.UnaryUnaryMultiCallable[_policy_pb2.SetRequirementRequest, _policy_pb2.UserSettings]  # type: ignore[assignment]
+    """Changes what is set for one user; what is left out stays. CONFLICT where it would leave the clinic without an
+    administrator who is not exempt.
+    """
+    GrantBypass: _aio.UnaryUnaryMultiCallable[_policy_pb2.GrantBypassRequest, _policy_pb2.Bypass]  # type: ignore[assignment]
+    """Grants one sign-in without a code; an unused one before it is dead. Changes neither rule nor requirement."""
+    UseBypass: _aio.UnaryUnaryMultiCallable[_policy_pb2.UseBypassRequest, _policy_pb2.Bypass]  # type: ignore[assignment]
+    """Spends it for a session. Of all that try, one session gets it; the same session again gets the same answer. GONE
+    where it is used, expired, revoked or ended.
+    """
+    RevokeBypass: _aio.UnaryUnaryMultiCallable[_policy_pb2.RevokeBypassRequest, _policy_pb2.Bypass]  # type: ignore[assignment]
+    """Revokes an unused bypass, or marks one used in the last 24 hours as undone. NOT_FOUND where there is neither."""
+    EndBypass: _aio.UnaryUnaryMultiCallable[_policy_pb2.EndBypassRequest, _policy_pb2.EndBypassResponse]  # type: ignore[assignment]
+    """Ends whatever unused bypass the user has: they got in another way, were disabled or demoted. Repeating changes nothing."""
 
 class PolicyServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -93,5 +145,91 @@ class PolicyServicer(metaclass=_abc_1.ABCMeta):
         """Changes what is set, in one transaction, and counts version and epoch up where anything differs.
         CONFLICT where expected_version is set and stale (the answer's details name the current version).
         """
+
+    @_abc_1.abstractmethod
+    def Preview(
+        self,
+        request: _policy_pb2.PreviewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_pb2.PreviewResponse, _abc.Awaitable[_policy_pb2.PreviewResponse]]:
+        """What the users would be asked under a would-be change of the rule, or under a would-be hold, beside what they are
+        asked now; by the function that decides. Reads only.
+        """
+
+    @_abc_1.abstractmethod
+    def ListHolds(
+        self,
+        request: _policy_pb2.ListHoldsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_pb2.HoldList, _abc.Awaitable[_policy_pb2.HoldList]]:
+        """The clinic's living holds, by name. REQUIRED_BY_POLICY is what ChangeRule answers while one of them forbids it."""
+
+    @_abc_1.abstractmethod
+    def PutHold(
+        self,
+        request: _policy_pb2.PutHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_pb2.Hold, _abc.Awaitable[_policy_pb2.Hold]]:
+        """Sets a hold, or changes it. FORBIDDEN where one of that name was set by another app."""
+
+    @_abc_1.abstractmethod
+    def EndHold(
+        self,
+        request: _policy_pb2.EndHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_pb2.HoldList, _abc.Awaitable[_policy_pb2.HoldList]]:
+        """Ends a hold. NOT_FOUND where there is none of that name, FORBIDDEN where it is not the actor's to end."""
+
+    @_abc_1.abstractmethod
+    def GetUserSettings(
+        self,
+        request: _policy_pb2.GetUserSettingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_pb2.GetUserSettingsResponse, _abc.Awaitable[_policy_pb2.GetUserSettingsResponse]]:
+        """What is set for each user, in the order asked for, with the living or undoable bypass. Reads only."""
+
+    @_abc_1.abstractmethod
+    def SetRequirement(
+        self,
+        request: _policy_pb2.SetRequirementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_pb2.UserSettings, _abc.Awaitable[_policy_pb2.UserSettings]]:
+        """Changes what is set for one user; what is left out stays. CONFLICT where it would leave the clinic without an
+        administrator who is not exempt.
+        """
+
+    @_abc_1.abstractmethod
+    def GrantBypass(
+        self,
+        request: _policy_pb2.GrantBypassRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_pb2.Bypass, _abc.Awaitable[_policy_pb2.Bypass]]:
+        """Grants one sign-in without a code; an unused one before it is dead. Changes neither rule nor requirement."""
+
+    @_abc_1.abstractmethod
+    def UseBypass(
+        self,
+        request: _policy_pb2.UseBypassRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_pb2.Bypass, _abc.Awaitable[_policy_pb2.Bypass]]:
+        """Spends it for a session. Of all that try, one session gets it; the same session again gets the same answer. GONE
+        where it is used, expired, revoked or ended.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeBypass(
+        self,
+        request: _policy_pb2.RevokeBypassRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_pb2.Bypass, _abc.Awaitable[_policy_pb2.Bypass]]:
+        """Revokes an unused bypass, or marks one used in the last 24 hours as undone. NOT_FOUND where there is neither."""
+
+    @_abc_1.abstractmethod
+    def EndBypass(
+        self,
+        request: _policy_pb2.EndBypassRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_pb2.EndBypassResponse, _abc.Awaitable[_policy_pb2.EndBypassResponse]]:
+        """Ends whatever unused bypass the user has: they got in another way, were disabled or demoted. Repeating changes nothing."""
 
 def add_PolicyServicer_to_server(servicer: PolicyServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
