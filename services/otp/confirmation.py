@@ -165,7 +165,8 @@ class _Hearing:
         challenge = await self._held.challenges.newest(LoginId(enrolment.id))
         result = sms_codes.compare(self._marks, challenge, self._code, self._now)
         if challenge is not None and result is Result.ACCEPTED:
-            await self._held.challenges.spend(challenge.id, self._now)
+            if not await self._held.challenges.spend(challenge.id, self._now):
+                raise unavailable("account")
         elif challenge is not None and result is Result.WRONG:
             await self._held.challenges.count_wrong(challenge.id)
         return result, 0

@@ -177,7 +177,8 @@ class Verification:
         challenge = await held.challenges.newest(attempt.login_id)
         result = sms_codes.compare(self._marks, challenge, code, now)
         if result is Result.ACCEPTED and challenge is not None:
-            await held.challenges.spend(challenge.id, now)
+            if not await held.challenges.spend(challenge.id, now):
+                raise _RowChanged
             return Compared(result, replace(account, sms=replace(account.sms, last_used_at=now)))
         if result is Result.EXPIRED:
             return Compared(result, account)
@@ -215,7 +216,8 @@ class Verification:
             raise _RowChanged
         if not hash_check.is_match:
             return Compared(Result.WRONG, account)
-        await held.backup_codes.spend(row.slot, spent_mark, attempt.login_id, now)
+        if not await held.backup_codes.spend(row.slot, spent_mark, attempt.login_id, now):
+            raise _RowChanged
         return Compared(Result.ACCEPTED, replace(account, backup_codes_left=account.backup_codes_left - 1))
 
     async def _check_hash(self, attempt: Attempt, code: str) -> _HashCheck | None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from argon2 import extract_parameters
+from countersign.otp.v1 import otp_pb2
 
 from services.common.errors import ServiceError
 from services.otp.code_shape import canonical
@@ -91,19 +92,27 @@ async def test_without_another_factor_there_are_none_to_make(otp: Otp) -> None:
 
 
 async def test_a45_p03_a_thousand_redemptions_of_one_code_are_one(otp: Otp) -> None:
-    """At two instances of the service; each under a login of its own."""
+    """At two instances of the service; each under a login of its own, and the first two sure to meet at the row."""
     user = await otp.user().enrol_totp()
     other = otp.peer_of("identity", (await otp.another()).server.port)
-    mine = otp.peer
+    peers = (otp.peer, other)
+    for peer in peers:
+        await peer.call(peer.stub.GetFactors, otp_pb2.GetFactorsRequest(user_ids=[user.user_id]), seconds=10.0)
 
     async def redeem(number: int) -> str:
-        otp.peer = (mine, other)[number % 2]
+        request = otp_pb2.VerifyRequest(attempts=[user.attempt(user.backup_codes[5], "backup_code")])
+        peer = peers[number % 2]
         try:
-            return await user.sees(user.backup_codes[5], "backup_code")
+            return result((await peer.call(peer.stub.Verify, request, seconds=20.0)).verdicts[0])
         except ServiceError as error:
             return str(error.code)
 
-    results = await asyncio.gather(*(redeem(number) for number in range(1000)))
+    with otp.postgres.connect(otp.database_name) as connection, connection.transaction():
+        connection.execute("SELECT 1 FROM account WHERE user_id = %s FOR UPDATE", [user.user_id])
+        redeeming = [asyncio.create_task(redeem(number)) for number in range(1000)]
+        while len(otp.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")) < 2:
+            await asyncio.sleep(0.01)
+    results = await asyncio.gather(*redeeming)
     assert results.count("accepted") == 1
     assert set(results) <= {"accepted", "already_used", "unavailable"}
     assert results.count("already_used") >= 100

@@ -9,7 +9,7 @@ from services.otp.store import rows
 _SELECT = f"SELECT {rows.BACKUP_CODE_COLUMNS} FROM backup_code WHERE user_id = %s AND slot = %s"  # noqa: S608
 _SPEND = (
     "UPDATE backup_code SET hash = NULL, spent_mark = %s, spent_login_id = %s, spent_at = %s"
-    " WHERE user_id = %s AND slot = %s AND hash IS NOT NULL"
+    " WHERE user_id = %s AND slot = %s AND hash IS NOT NULL RETURNING true"
 )
 
 
@@ -23,8 +23,10 @@ class HeldBackupCodes:
     async def at(self, slot: str) -> BackupCode | None:
         return await _at(self._connection, self._user_id, slot)
 
-    async def spend(self, slot: str, mark: bytes, login_id: LoginId, now: datetime) -> None:
-        await self._connection.execute(_SPEND, [mark, login_id, now, self._user_id, slot])
+    async def spend(self, slot: str, mark: bytes, login_id: LoginId, now: datetime) -> bool:
+        """False where it was spent already, which the lock keeps from happening and this from mattering."""
+        cursor = await self._connection.execute(_SPEND, [mark, login_id, now, self._user_id, slot])
+        return await cursor.fetchone() is not None
 
     async def replace(self, set_id: str, slots: str, hashes: tuple[str, ...]) -> None:
         """The old set is dead the moment the new one lives."""

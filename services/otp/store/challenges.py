@@ -61,11 +61,14 @@ class HeldChallenges:
             [now, self._user_id],
         )
 
-    async def spend(self, challenge_id: ChallengeId, now: datetime) -> None:
-        await self._connection.execute(
-            "UPDATE challenge SET spent_at = %s, ended_at = %s, code_sealed = NULL WHERE id = %s AND spent_at IS NULL",
+    async def spend(self, challenge_id: ChallengeId, now: datetime) -> bool:
+        """False where it was spent already, which the lock keeps from happening and this from mattering."""
+        cursor = await self._connection.execute(
+            "UPDATE challenge SET spent_at = %s, ended_at = %s, code_sealed = NULL"
+            " WHERE id = %s AND spent_at IS NULL RETURNING true",
             [now, now, challenge_id],
         )
+        return await cursor.fetchone() is not None
 
     async def count_wrong(self, challenge_id: ChallengeId) -> None:
         await self._connection.execute(
