@@ -87,15 +87,19 @@ return 0
 """
 
 
+_WAIT_SECONDS = 0.25
+"""For a connection, and for an answer: the sign-in goes on without the shared limits rather than wait longer."""
+
+
 def connect(url: str, password: str) -> "Redis":
     """A client for limits: small, quick to give up, never retried (a script sent twice would count twice)."""
     pool = BlockingConnectionPool.from_url(
         url,
         password=password,
         max_connections=16,
-        timeout=0.25,
-        socket_timeout=0.25,
-        socket_connect_timeout=0.25,
+        timeout=_WAIT_SECONDS,
+        socket_timeout=_WAIT_SECONDS,
+        socket_connect_timeout=_WAIT_SECONDS,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
     )

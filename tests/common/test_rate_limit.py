@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from deploy.embedded import EmbeddedRedis, free_port
+from services.common import rate_limit
 from services.common.rate_limit import (
     InProcessRateLimiter,
     Limit,
@@ -43,7 +44,8 @@ def time() -> Time:
 
 
 @pytest.fixture
-async def redis_client(redis_url: str, redis_password: str) -> AsyncIterator[Any]:
+async def redis_client(redis_url: str, redis_password: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+    monkeypatch.setattr(rate_limit, "_WAIT_SECONDS", 5.0)  # these tests are of counting, not of giving up
     client = connect(redis_url, redis_password)
     await client.flushall()
     yield client

@@ -24,6 +24,7 @@ from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from deploy.embedded import EmbeddedPostgres, EmbeddedRedis
+from services.common import rate_limit
 from services.common.clock import FixedClock
 from services.common.errors import ErrorCode, ServiceError
 from services.common.postgres import Database
@@ -257,6 +258,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (otp_peer, policy_peer):
         for name in ("_SECONDS", "_VERIFY_SECONDS", "_CODES_SECONDS"):
             monkeypatch.setattr(module, name, 20.0, raising=False)
+    monkeypatch.setattr(rate_limit, "_WAIT_SECONDS", 5.0)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from deploy.embedded import EmbeddedPostgres, EmbeddedRedis
+from services.common import rate_limit
 from services.common.clock import FixedClock
 from services.common.errors import ErrorCode, ServiceError
 from services.common.rpc_client import Peer
@@ -43,6 +44,12 @@ NOTIFIER_ALLOWED = {
     f"/countersign.notifier.v1.Notifier/{method}": frozenset({"otp", "identity"})
     for method in ("Submit", "GetDelivery", "GetCapabilities", "ReceiveTwilioStatus")
 }
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may answer late; no test here is about how long the limits' store is waited for."""
+    monkeypatch.setattr(rate_limit, "_WAIT_SECONDS", 5.0)
 
 
 def fresh(prefix: str) -> str:
