@@ -11,6 +11,8 @@ ClinicId = NewType("ClinicId", str)
 UserId = NewType("UserId", str)
 SessionId = NewType("SessionId", str)
 ActivationId = NewType("ActivationId", str)
+DeviceId = NewType("DeviceId", str)
+BypassId = NewType("BypassId", str)
 
 
 class Role(StrEnum):
@@ -185,6 +187,22 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class Upcoming:
+    """A scheduled rule that will lead this user to set up a second factor."""
+
+    enforce_from: datetime
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """An unused, unexpired bypass: leave to sign in once without a code."""
+
+    id: BypassId
+    granted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     outcome: Outcome
     is_two_factor_required: bool
@@ -196,6 +214,10 @@ class Decision:
     epoch: int
     valid_until: datetime | None
     idle_minutes: int
+    bypass: Leave | None = None
+    upcoming: Upcoming | None = None
+    remember_device_minutes: int = 0
+    """How long a browser may be remembered now, the strictest hold counted in; 0: not at all."""
 
 
 class VerdictResult(StrEnum):

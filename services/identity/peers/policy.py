@@ -13,15 +13,18 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.common.errors import unavailable
 from services.common.rpc_client import Peer
 from services.identity.model import (
+    BypassId,
     Clinic,
     ClinicId,
     Decision,
+    Leave,
     Method,
     Outcome,
     Reason,
     RuleChange,
     RuleOutcome,
     SecurityRule,
+    Upcoming,
     User,
     UserFactors,
     UserId,
@@ -137,6 +140,14 @@ def _decision(found: policy_pb2.Decision) -> Decision:
         epoch=found.epoch,
         valid_until=_time(found.valid_until) if found.HasField("valid_until") else None,
         idle_minutes=min(max(found.idle_minutes or 30, _LEAST_IDLE_MINUTES), _MOST_IDLE_MINUTES),
+        # Without the time it was granted there is no telling whether its user has got in since.
+        bypass=Leave(BypassId(found.bypass_id), _time(found.bypass_granted_at))
+        if found.bypass_id and found.HasField("bypass_granted_at")
+        else None,
+        upcoming=Upcoming(_time(found.upcoming.enforce_from), found.upcoming.sentence)
+        if found.HasField("upcoming")
+        else None,
+        remember_device_minutes=max(0, found.remember_device_minutes),
     )
 
 
