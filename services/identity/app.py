@@ -29,6 +29,8 @@ def create_app(gateway: Gateway) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # Its own spans hold whole paths and queries; links carry tokens. `middleware` makes ours.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.gateway = gateway
     for module in (sessions, me, two_factor, clinic, users, activations, machines):

@@ -25,7 +25,8 @@ def check(password: str, context: Iterable[str], field: str) -> None:
     if len(password) > MOST:
         raise _refused(field, f"Use at most {MOST} characters.")
     lowered = password.lower()
-    words = {word for text in context for word in _WORD.findall(text.lower())}
+    around = [text.lower() for text in context]
+    words = {word for text in around for word in _WORD.findall(text)} | {text for text in around if len(text) >= LEAST}
     if lowered in _common() or _is_made_of(lowered, words):
         raise _refused(field, "This password is too easy to guess: it is a common one, or made of names around you.")
     if zxcvbn(password[:_SCORED], user_inputs=sorted(words))["score"] < _LEAST_SCORE:

@@ -1,5 +1,7 @@
 """Telephone numbers as people type them, read by libphonenumber and kept in E.164."""
 
+import re
+
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberFormat, PhoneNumberType
 
@@ -7,11 +9,15 @@ from services.common.errors import ErrorCode, ServiceError
 
 _NO_COUNTRY = ("001", "ZZ")  # satellite and other networks that belong to no country; unknown country codes
 _MOST = 40
+# What people put between digits; the library itself reads letters, extensions and digits of other scripts, too.
+_TYPED = re.compile(r"\+?[0-9 ().,/\u00a0\u2010-\u2015-]*")
 
 
 def normalised(typed: str, country: str, field: str = "phone") -> str:
     """The number in E.164; one without a country code is read as of `country`. Raises `invalid-request` where it is
     none, where calling it costs extra (A50), or where it belongs to no country."""
+    if not _TYPED.fullmatch(typed.strip()):
+        raise _refused(field, "A telephone number is made of digits, with its country code in front (+44 …).")
     try:
         number = phonenumbers.parse(typed[:_MOST], country)
     except NumberParseException:

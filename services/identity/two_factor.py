@@ -124,7 +124,7 @@ class TwoFactor:
 
     async def totp_enrolment(self, signed_in: SignedIn, enrolment_id: str) -> TotpEnrolment:
         """An enrolment that is neither confirmed nor expired, for drawing its QR code."""
-        return await self._otp.totp_enrolment(signed_in.user.id, enrolment_id)
+        return await self._otp.totp_enrolment(signed_in.user.id, signed_in.session.id, enrolment_id)
 
     async def start_sms(
         self, signed_in: SignedIn, standing: Standing, client: Client, phone: str | None

@@ -149,12 +149,17 @@ class _Hearing:
         return await self._put_in_force(account, enrolment, step, new_set)
 
     async def _find(self) -> Enrolment | None:
-        """The enrolment, where it is this user's, this session's and of this kind."""
+        """The enrolment, where it is this user's, this session's and of this kind. One of another session of theirs
+        that is over is over for all."""
         caller = self._attempt.caller
         if not self._request.enrolment_id and self._request.kind is EnrolmentKind.PHONE_PROOF:
             return await self._held.enrolments.newest(EnrolmentKind.PHONE_PROOF, caller.session_id)
         enrolment = await self._held.enrolments.get(self._request.enrolment_id)
-        if enrolment is None or enrolment.kind is not self._request.kind or enrolment.session_id != caller.session_id:
+        if enrolment is None or enrolment.kind is not self._request.kind:
+            return None
+        if enrolment.session_id != caller.session_id:
+            if not enrolment.is_open(self._now):
+                raise gone()
             return None
         return enrolment
 
@@ -213,6 +218,11 @@ class _Hearing:
         is_same = (enrolment.confirmed_login_id, enrolment.confirmed_mark) == (self._attempt.login_id, self._mark)
         if not is_same or enrolment.confirmed_at is None or self._now - enrolment.confirmed_at > ACCEPTED_AGAIN_FOR:
             raise gone()
+        if enrolment.kind is EnrolmentKind.PHONE_PROOF and not is_told:
+            # Nothing waits to be finished under this login: accepted again, it would undo a number changed since.
+            verdict = Verdict(Result.ALREADY_USED, account.budget.standing(self._now).attempts_left)
+            await self._held.tell(self._telling(verdict, enrolment_id=enrolment.id))
+            return Confirmed(verdict)
         if not is_told and self._now - enrolment.confirmed_at < _IN_FLIGHT_FOR:
             # Sent twice at once: the first may be showing its codes just now, and fresh ones would kill those.
             raise unavailable("account", retry_after=int(_IN_FLIGHT_FOR.total_seconds()))

@@ -14,7 +14,7 @@ from services.common.errors import ErrorCode, ServiceError
 from services.common.logs import mask_phone
 from services.otp import totp
 from services.otp.challenges import Addressee, CodeSender, SentCode, refuse_while_spent
-from services.otp.model import Caller, Enrolment, EnrolmentId, EnrolmentKind, LoginId, UserId
+from services.otp.model import Caller, Enrolment, EnrolmentId, EnrolmentKind, LoginId, SessionId, UserId
 from services.otp.peers import MessageKind
 from services.otp.sending_limits import ENROLMENTS_PER_USER, SendingLimits, sms_spends
 from services.otp.store.accounts import Accounts
@@ -87,12 +87,15 @@ class EnrolmentDesk:
                 await held.record(_started(caller, enrolment))
             return self._offer(enrolment)
 
-    async def get_totp(self, user_id: UserId, enrolment_id: EnrolmentId) -> TotpOffer:
+    async def get_totp(self, user_id: UserId, session_id: SessionId, enrolment_id: EnrolmentId) -> TotpOffer:
+        """The secret again, for the session that began the enrolment and no other."""
         enrolment = await self._enrolments.get(user_id, enrolment_id)
         if enrolment is None or enrolment.kind is not EnrolmentKind.TOTP:
             raise not_found()
         if not enrolment.is_open(self._clock.now()):
             raise gone()
+        if enrolment.session_id != session_id:
+            raise not_found()
         return self._offer(enrolment)
 
     async def start_sms(

@@ -12,7 +12,7 @@ from services.otp.challenges import SignInCodes
 from services.otp.confirmation import Confirmation
 from services.otp.enrolment import EnrolmentDesk
 from services.otp.factors import Factors
-from services.otp.model import ClinicId, EnrolmentId, LoginId, Method, UserId
+from services.otp.model import ClinicId, EnrolmentId, LoginId, Method, SessionId, UserId
 from services.otp.verification import Verification
 
 ALLOWED: Allowed = {
@@ -77,7 +77,8 @@ class OtpServicer(otp_pb2_grpc.OtpServicer):
     ) -> otp_pb2.TotpEnrolment:
         user_id = UserId(wire.checked_id("user_id", request.user_id))
         enrolment_id = EnrolmentId(wire.checked_id("enrolment_id", request.enrolment_id))
-        return wire.wire_totp(await self._enrolment.get_totp(user_id, enrolment_id))
+        session_id = SessionId(wire.checked_id("session_id", request.session_id))
+        return wire.wire_totp(await self._enrolment.get_totp(user_id, session_id, enrolment_id))
 
     async def StartSmsEnrolment(  # noqa: N802
         self, request: otp_pb2.StartSmsEnrolmentRequest, context: Any

@@ -245,6 +245,10 @@ async def test_contact_data_can_be_changed_and_is_not_proven_by_that(person: Per
     for change in (
         {"phone": "12"},
         {"phone": None},
+        {"phone": PHONE + "\x00"},
+        {"phone": PHONE + "x"},
+        {"phone": PHONE + " ext 5"},
+        {"phone": "+44770090" + "\uff10\uff11\uff12\uff13"},
         {"name": ""},
         {"name": "a\nb"},
         {"locale": "x"},
@@ -271,6 +275,9 @@ async def test_a_number_is_proven_without_becoming_a_factor(person: Person) -> N
     assert (await person.call("GET", "/v1/me/two-factor")).json()["factors"] == []
     other = (await person.call("PATCH", "/v1/me", {"phone": "+447700900124"})).json()
     assert other["phone_proven"] is False
+    again = await person.call("POST", "/v1/me/phone/confirm", {"code": code})
+    assert (again.status_code, slug_of(again)) == (422, "code-already-used"), "it must not undo what was changed since"
+    assert (await person.call("GET", "/v1/me")).json() == other
 
 
 async def test_a_forced_set_up_asks_for_a_number_first(clinic: SomeClinic) -> None:

@@ -247,6 +247,15 @@ async def test_without_a_factor_nobody_resets_an_administrators_password(admin: 
     assert (await admin.call("POST", f"/v1/users/{other.id}/password-reset")).status_code == 201
 
 
+@pytest.mark.parametrize("body", [{"password": "chosen for somebody else"}, []])
+async def test_a_reset_takes_no_password_of_the_administrators_choice(
+    admin: Person, clinic: SomeClinic, body: Any
+) -> None:
+    person = await clinic.person()
+    refused = await admin.call("POST", f"/v1/users/{person.id}/password-reset", body)
+    assert (refused.status_code, slug_of(refused)) == (422, "invalid-request")
+
+
 async def test_resets_are_limited_per_user(admin: Person, clinic: SomeClinic) -> None:
     person, other = await clinic.person(), await clinic.person()
     for _ in range(5):

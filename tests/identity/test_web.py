@@ -275,6 +275,24 @@ async def test_only_route_templates_are_logged_and_measured(stack: Stack, capsys
     assert 'route="unmatched"' in measured
 
 
+async def test_traces_hold_route_templates_and_neither_paths_nor_queries(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    traced = await stack.another_app()  # an app looks at its start for where spans go
+    await traced.call("GET", "/v1/activations/canary-token-in-the-path?q=canary-query")
+    spans = exporter.get_finished_spans()
+    assert any("/v1/activations/{token}" in span.name for span in spans)
+    assert "canary" not in "".join(span.to_json() for span in spans)
+
+
 async def test_a04_a_forged_forwarded_header_changes_no_address(stack: Stack, person: Person) -> None:
     await person.sign_in()
     stack.sql("DELETE FROM audit_event WHERE subject_id = %s", [person.id])

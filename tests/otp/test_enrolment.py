@@ -67,7 +67,7 @@ async def test_the_same_session_gets_the_same_enrolment_and_another_session_ends
     first = await user.start_totp()
     otp.clock.advance(timedelta(minutes=9))
     assert await user.start_totp() == first
-    shown = otp_pb2.GetTotpEnrolmentRequest(user_id=user.user_id, enrolment_id=first.enrolment_id)
+    shown = _shown(user, first)
     assert await otp.call("GetTotpEnrolment", shown) == first
     second = await user.start_totp(session_id=fresh("ses"))
     assert second.secret != first.secret
@@ -84,7 +84,7 @@ async def test_a44_an_enrolment_dies_after_ten_minutes_and_the_old_factor_goes_o
     code = pyotp.TOTP(offer.secret).at(otp.clock.now())
     with pytest.raises(ServiceError, match="gone"):
         await user.confirm(offer.enrolment_id, code)
-    shown = otp_pb2.GetTotpEnrolmentRequest(user_id=user.user_id, enrolment_id=offer.enrolment_id)
+    shown = _shown(user, offer)
     with pytest.raises(ServiceError, match="gone"):
         await otp.call("GetTotpEnrolment", shown)
     assert await user.sees(user.code()) == "accepted"
@@ -100,7 +100,7 @@ async def test_a43_a_confirmed_enrolment_shows_its_secret_no_more(otp: Otp) -> N
     offer = await user.start_totp()
     user.secret = offer.secret
     await user.confirm(offer.enrolment_id, user.code())
-    shown = otp_pb2.GetTotpEnrolmentRequest(user_id=user.user_id, enrolment_id=offer.enrolment_id)
+    shown = _shown(user, offer)
     with pytest.raises(ServiceError, match="gone"):
         await otp.call("GetTotpEnrolment", shown)
     [row] = otp.sql("SELECT secret FROM enrolment WHERE id = %s", [offer.enrolment_id])
@@ -113,10 +113,11 @@ async def test_a_foreign_enrolment_is_not_found(otp: Otp) -> None:
     ben.secret = offer.secret
     with pytest.raises(ServiceError, match="not-found"):
         await ben.confirm(offer.enrolment_id, ben.code())
-    shown = otp_pb2.GetTotpEnrolmentRequest(user_id=ben.user_id, enrolment_id=offer.enrolment_id)
     with pytest.raises(ServiceError, match="not-found"):
-        await otp.call("GetTotpEnrolment", shown)
+        await otp.call("GetTotpEnrolment", _shown(ben, offer))
     anna.session_id = fresh("ses")  # nor is it another session's
+    with pytest.raises(ServiceError, match="not-found"):
+        await otp.call("GetTotpEnrolment", _shown(anna, offer))
     anna.secret = offer.secret
     with pytest.raises(ServiceError, match="not-found"):
         await anna.confirm(offer.enrolment_id, anna.code())
@@ -324,3 +325,9 @@ async def test_a_number_that_is_not_e164_is_refused(otp: Otp, phone: str) -> Non
     with pytest.raises(ServiceError) as refusal:
         await otp.user().start_sms(phone)
     assert refusal.value.code is ErrorCode.INVALID_REQUEST
+
+
+def _shown(user: Person, offer: otp_pb2.TotpEnrolment) -> otp_pb2.GetTotpEnrolmentRequest:
+    return otp_pb2.GetTotpEnrolmentRequest(
+        user_id=user.user_id, session_id=user.session_id, enrolment_id=offer.enrolment_id
+    )

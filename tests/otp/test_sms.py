@@ -32,7 +32,7 @@ async def test_a_code_is_sent_to_the_users_number_and_accepted_once(otp: Otp) ->
 
 
 async def test_p04_a_code_is_accepted_once_of_a_thousand_times(otp: Otp) -> None:
-    """At two instances; every other one under the code's own login, which may finish with it again but spends it once."""
+    """At two instances; every other one under the code's own login, which may finish with it and spends it once."""
     user = await otp.user().enrol_sms()
     login = fresh("log")
     code = await _sent(user, login)

@@ -81,12 +81,12 @@ def _complete(name: str, operation: Json, declaration: Any) -> None:
 
 def _refusals(name: str, operation: Json, declaration: Any) -> set[str]:
     """The slugs that a call of this operation can meet."""
-    slugs = {"bad-request", *REFUSALS.get(name, ())}
+    slugs = {"bad-request", "too-large", *REFUSALS.get(name, ())}
     if name not in _ALWAYS_ANSWERS:
         slugs |= {"unavailable"}
     parameters = operation.get("parameters", [])
     if name.partition(" ")[0] in ("POST", "PUT", "PATCH"):
-        slugs |= {"too-large", "unsupported-media-type"}
+        slugs |= {"unsupported-media-type"}
     if parameters or "requestBody" in operation:
         slugs |= {"invalid-request"}
     if any(parameter["in"] == "path" for parameter in parameters):

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from services.identity.activations import Link
 from services.identity.api.fields import Body, Email, Name, Phone, rfc3339
+from services.identity.api.sessions import NoFields
 from services.identity.api.two_factor import TwoFactorAnswer, overview_as_json
 from services.identity.guards import Access, Admits, GatewayDep
 from services.identity.model import Role, User, UserId
@@ -118,7 +119,9 @@ async def delete_sessions(access: _FreshAdministrator, gateway: GatewayDep, user
 
 
 @router.post("/v1/users/{user_id}/password-reset", status_code=201, response_model=ResetView)
-async def post_reset(access: _FreshAdministrator, gateway: GatewayDep, user_id: _Id) -> JSONResponse:
+async def post_reset(
+    access: _FreshAdministrator, gateway: GatewayDep, user_id: _Id, _: NoFields | None = None
+) -> JSONResponse:
     """A link by which someone sets a new password; their second factor stays."""
     link = await gateway.users.reset_password(access.signed_in, access.client, user_id)
     return JSONResponse({"activation": _link(link)}, status_code=201)

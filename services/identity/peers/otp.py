@@ -108,8 +108,8 @@ class OtpPeer:
         response = await self._peer.call(self._peer.stub.StartTotpEnrolment, request, _SECONDS, repeatable=True)
         return _totp(response)
 
-    async def totp_enrolment(self, user_id: UserId, enrolment_id: str) -> TotpEnrolment:
-        request = otp_pb2.GetTotpEnrolmentRequest(user_id=user_id, enrolment_id=enrolment_id)
+    async def totp_enrolment(self, user_id: UserId, session_id: SessionId, enrolment_id: str) -> TotpEnrolment:
+        request = otp_pb2.GetTotpEnrolmentRequest(user_id=user_id, enrolment_id=enrolment_id, session_id=session_id)
         response = await self._peer.call(self._peer.stub.GetTotpEnrolment, request, _SECONDS, repeatable=True)
         return _totp(response)
 
