@@ -83,7 +83,7 @@ class Passwords:
 
     async def check_new(self, password: str, user: User, clinic: Clinic, field: str = "password") -> None:
         """Raises `invalid-request`, naming `field`, where a password may not be chosen."""
-        words = (self._product_name, clinic.name, clinic.slug, user.name, *user.email.replace("@", " ").split())
+        words = (self._product_name, clinic.name, clinic.slug, user.name, user.email, *user.email.split("@"))
         await asyncio.get_running_loop().run_in_executor(self._judge, check, password, words, field)
 
     def _compare(self, password: str, password_hash: str) -> bool:

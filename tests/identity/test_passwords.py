@@ -60,6 +60,7 @@ def test_common_passwords_are_refused_all_of_the_top_three_thousand() -> None:
 )
 def test_words_around_the_person_do_not_make_a_password(password: str) -> None:
     assert refused(password, "Harbour Clinic", "harbour", "Mina Okafor", "mina", "harbour.example")
+    assert refused("xq7.vlk@quay.test", "xq7.vlk@quay.test", "xq7.vlk", "quay.test"), "one's own address"
     assert not refused("gravel " + password, "Harbour Clinic", "harbour", "Mina Okafor", "mina", "harbour.example")
 
 
