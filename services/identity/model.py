@@ -301,12 +301,24 @@ class SecurityRule:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleChange:
+    """The date from which the rule is to hold; None takes it away."""
+
+    enforce_from: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RuleChange:
     """What an administrator wants changed; None leaves it as it is."""
 
     require_two_factor: bool | None = None
+    schedule: ScheduleChange | None = None
     methods: tuple[Method, ...] | None = None
     phone_required: bool | None = None
+    remember_device_days: int | None = None
+    idle_minutes: int | None = None
+    sms_countries: tuple[str, ...] | None = None
+    sms_daily_cap: int | None = None
     expected_version: int | None = None
 
 
