@@ -4,6 +4,7 @@ real clinic's people are (the operator's command, invitations, activations), eac
 The passwords are kept in `.local/demo.json` (0600), for this is a stack to try things on.
 """
 
+import contextlib
 import http.client
 import json
 import secrets
@@ -28,21 +29,55 @@ class DemoNotMade(Exception):
     """The running stack refused a step; the text says which and what it answered."""
 
 
+class _SlugTaken(Exception):
+    """There is a clinic of this name."""
+
+
 def find_or_make(state: Path, gateway: str, command: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
     """The demo as `stack.json` tells it. `command`, `environment`: how identity's commands are run."""
     path = state / "demo.json"
-    if path.exists():
-        try:
-            kept: dict[str, Any] = json.loads(path.read_text())
-        except ValueError as error:
-            raise DemoNotMade(f"{path} is damaged: delete it, and the next start makes a new demo clinic.") from error
-        if kept.get("complete"):
-            return kept
-    # An attempt that was cut short leaves a clinic nobody can enter: the next one gets a name of its own.
-    slug = "demo" if not path.exists() else f"demo-{secrets.token_hex(2)}"
-    _keep(path, {"clinic": slug, "complete": False})
+    kept = _kept(path)
+    if kept and kept["complete"]:
+        return kept
+    # An attempt that was cut short leaves a clinic nobody can enter, and a file that was deleted one whose passwords
+    # nobody knows: the next one gets a name of its own.
+    if kept is None:
+        with contextlib.suppress(_SlugTaken):
+            return _keep(path, "demo", gateway, command, environment)
+    return _keep(path, f"demo-{secrets.token_hex(2)}", gateway, command, environment)
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
+    """What an earlier start wrote, or None where there is nothing."""
+    try:
+        kept = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        kept = None
+    if isinstance(kept, dict) and (kept.get("complete") is False or _is_whole(kept)):
+        return kept
+    raise DemoNotMade(f"{path} is damaged: delete it, and the next start makes a new demo clinic.")
+
+
+def _is_whole(kept: dict[str, Any]) -> bool:
+    users = kept.get("users")
+    if kept.get("complete") is not True or not isinstance(users, list) or not users:
+        return False
+    people = [
+        (kept, ("clinic", "name", "email", "password")),
+        *((user, ("role", "email", "password")) for user in users),
+    ]
+    return all(isinstance(told, dict) and all(isinstance(told.get(n), str) for n in names) for told, names in people)
+
+
+def _keep(
+    path: Path, slug: str, gateway: str, command: Sequence[str], environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """Makes it, and writes down first that it is being made."""
+    _write(path, {"clinic": slug, "complete": False})
     demo = _make(slug, gateway, command, environment)
-    _keep(path, demo)
+    _write(path, demo)
     return demo
 
 
@@ -96,6 +131,8 @@ def _create_clinic(
         check=False,
         timeout=60,
     )
+    if done.returncode and f"There is a clinic '{slug}' already." in done.stderr:
+        raise _SlugTaken
     if done.returncode:
         raise DemoNotMade(f"The demo clinic could not be made: {(done.stderr or done.stdout).strip()[-600:]}")
     answer: dict[str, str] = json.loads(done.stdout.strip().splitlines()[-1])
@@ -129,5 +166,5 @@ class _Api:
         return json.loads(content) if content else None
 
 
-def _keep(path: Path, demo: Mapping[str, Any]) -> None:
+def _write(path: Path, demo: Mapping[str, Any]) -> None:
     write_private(path, json.dumps(demo, indent=2).encode() + b"\n", 0o600)

@@ -30,6 +30,8 @@ from deploy.processes import Died, wait_for_leftovers
 from deploy.topology import ROOT, Topology, is_free
 from services.common.migrate import MigrationError
 
+_DAMAGED = "{} is damaged. Stop the stack with Ctrl-C and start it again: make up"
+
 
 class NotUp(Exception):
     """The stack cannot start, or is not there; the text is the whole explanation."""
@@ -101,10 +103,13 @@ Ctrl-C stops everything.
 def execute(state: Path, service: str, arguments: list[str]) -> NoReturn:
     """Runs a service's command with the environment of the stack that is up, in place of this process."""
     told_by(state)
-    environments = json.loads((state / "run" / "environments.json").read_text())
     if service not in SERVICES:
         raise NotUp(f"There is no service {service}; there are {', '.join(SERVICES)}.")
-    environment: dict[str, str] = environments[service]
+    kept = state / "run" / "environments.json"
+    try:
+        environment: dict[str, str] = dict(json.loads(kept.read_bytes())[service])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise NotUp(_DAMAGED.format(kept)) from None
     if arguments[:1] == ["migrate"]:
         layout = Layout(state, state / "authority")
         postgres = EmbeddedPostgres(state / "data" / "postgres", "")
@@ -130,12 +135,17 @@ def restart(state: Path, name: str) -> None:
 
 def told_by(state: Path) -> dict[str, Any]:
     """stack.json of a stack that is up."""
+    path = state / "stack.json"
     try:
-        told: dict[str, Any] = json.loads((state / "stack.json").read_text())
+        told = json.loads(path.read_bytes())
         os.kill(told["processes"]["runner"], 0)
-    except (OSError, ValueError, KeyError):
+        if isinstance(told["gateway"], str):
+            return dict(told)
+    except OSError:
         raise NotUp(f"No stack is up in {state}. Start one: make up") from None
-    return told
+    except (ValueError, KeyError, TypeError, OverflowError):
+        pass
+    raise NotUp(_DAMAGED.format(path))
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from deploy.demo_clinic import DemoNotMade, find_or_make
 from deploy.topology import ROOT
 
 pytestmark = pytest.mark.timeout(180)
@@ -233,3 +235,51 @@ def test_commands_without_a_stack_say_how_to_start_one(tmp_path: Path) -> None:
         assert done.returncode != 0
         assert "make up" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "nonsense", '{"processes": []}', '{"processes": {"runner": "x"}}'])
+@pytest.mark.parametrize("arguments", [["exec", "identity", "set-role"], ["restart", "otp"]])
+def test_a_damaged_stack_file_is_one_sentence(tmp_path: Path, arguments: list[str], content: str) -> None:
+    (tmp_path / "stack.json").write_text(content)
+    command, *rest = arguments
+    done = subprocess.run(
+        [*RUN, command, "--state", str(tmp_path), *rest], cwd=ROOT, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode != 0
+    assert done.stderr.strip() == (
+        f"{tmp_path / 'stack.json'} is damaged. Stop the stack with Ctrl-C and start it again: make up"
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"clinic"',
+        b"\xff\xfe",
+        b'{"complete": true}',
+        b'{"complete": true, "clinic": "demo", "name": "n", "email": "e", "password": "p", "users": [null]}',
+    ],
+)
+def test_a_damaged_demo_file_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "demo.json").write_bytes(content)
+    with pytest.raises(
+        DemoNotMade, match=r"demo\.json is damaged: delete it, and the next start makes a new demo clinic"
+    ):
+        find_or_make(tmp_path, "http://127.0.0.1:1", ["false"], {})
+
+
+def test_without_the_demo_file_the_next_start_makes_another_demo_clinic(runner: Runner) -> None:
+    before = runner.start()["demo"]
+    os.kill(runner.process.pid, signal.SIGINT)
+    assert runner.ends() == 0, runner.told()
+    (runner.state / "demo.json").unlink()
+    after = runner.start()["demo"]
+    assert before["clinic"] == "demo"
+    assert re.fullmatch("demo-[0-9a-f]{4}", after["clinic"])
+    assert after["email"] == f"ada@{after['clinic']}.example"
+    os.kill(runner.process.pid, signal.SIGINT)
+    assert runner.ends() == 0, runner.told()
