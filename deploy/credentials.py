@@ -33,6 +33,8 @@ _OPERATOR = "resetchannels -@all +ping +hello +client|setinfo +info +config|get 
 # neither keyring nor account; the notifier's front never speaks to the broker.
 _FIELDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     *(("database_password", holders) for holders in (("identity",), ("otp",), ("policy",), _NOTIFIER)),
+    # Beside the application's, in the same process: what is kept apart is what each role may do.
+    *(("sealer_database_password", (service,)) for service in SERVICES),
     *(("redis_password", (holder,)) for holder in ("identity", "otp")),
     ("limits_pepper", ("identity", "otp")),
     ("password_pepper", ("identity",)),
@@ -107,11 +109,12 @@ def make_secrets(layout: Layout, *, database_exists: bool) -> None:
 
 
 def database_passwords(layout: Layout) -> dict[str, Passwords]:
-    """The passwords of every service's two roles."""
+    """The passwords of every service's three roles."""
     return {
         service: Passwords(
             (layout.secrets(service) / "database_password").read_text().strip(),
             (layout.owner_secrets(service) / "owner_database_password").read_text().strip(),
+            (layout.secrets(service) / "sealer_database_password").read_text().strip(),
         )
         for service in SERVICES
     }

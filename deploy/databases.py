@@ -1,5 +1,6 @@
-"""The roles and databases of the four services in one PostgreSQL: a database each, an owner for migrations, and an
-application role that may connect to its own database and nothing else. Running it again changes only passwords."""
+"""The roles and databases of the four services in one PostgreSQL: a database each, an owner for migrations, an
+application role, and a sealer of the audit trail; each may connect to its own database and to no other. Running it
+again makes what a newer version adds, and else changes only passwords."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,24 +13,27 @@ SERVICES = ("identity", "otp", "policy", "notifier")
 
 @dataclass(frozen=True, slots=True)
 class Passwords:
-    """Of a service's two roles."""
+    """Of a service's three roles."""
 
     application: str
     owner: str
+    sealer: str
 
 
 def prepare(connection: "psycopg.Connection[tuple[object, ...]]", passwords: Mapping[str, Passwords]) -> None:
     """Makes what is missing and sets the passwords. `connection`: a superuser's, in autocommit mode."""
     for service, secret in passwords.items():
         prepare_service(connection, service, service, secret)
+    # A server that outlived an upgrade may not have read who may sign in now.
+    connection.execute("SELECT pg_reload_conf()")
 
 
 def prepare_service(
     connection: "psycopg.Connection[tuple[object, ...]]", service: str, database: str, secret: Passwords
 ) -> None:
-    """One service's roles (`service`, `service`_owner) and one database of theirs."""
-    owner = f"{service}_owner"
-    for role, password in ((service, secret.application), (owner, secret.owner)):
+    """One service's roles (`service`, `service`_owner, `service`_sealer) and one database of theirs."""
+    owner, sealer = f"{service}_owner", f"{service}_sealer"
+    for role, password in ((service, secret.application), (owner, secret.owner), (sealer, secret.sealer)):
         if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone():
             connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
         connection.execute(
@@ -43,5 +47,7 @@ def prepare_service(
         )
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
     connection.execute(
-        sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(database), sql.Identifier(service))
+        sql.SQL("GRANT CONNECT ON DATABASE {} TO {}, {}").format(
+            sql.Identifier(database), sql.Identifier(service), sql.Identifier(sealer)
+        )
     )

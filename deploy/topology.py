@@ -107,6 +107,8 @@ class Topology:
             f"{prefix}_METRICS_LISTEN": self._at(f"{process}-metrics"),
             f"{prefix}_DATABASE_URL": self.postgres.url(service, service),
         }
+        if process == service:
+            common[f"{prefix}_SEALER_DATABASE_URL"] = self.postgres.url(service, f"{service}_sealer")
         given = {name: value for name, value in self.settings.items() if name.startswith(f"{prefix}_") and value}
         return {**self._base(), **common, **{k: v for k, v in variables.items() if v}, **given}
 

@@ -72,7 +72,10 @@ def certificates(authority: Path, tmp_path_factory: pytest.TempPathFactory) -> M
 @pytest.fixture(scope="session")
 def database(postgres: EmbeddedPostgres) -> MakeDatabase:
     """Makes a fresh, migrated database for a service; answers the application role's URL and password."""
-    passwords = {service: Passwords(f"{service}-password", f"{service}-owner-password") for service in SERVICES}
+    passwords = {
+        service: Passwords(f"{service}-password", f"{service}-owner-password", sealer_of(service)[1])
+        for service in SERVICES
+    }
     numbers = itertools.count()
 
     def make(service: str) -> tuple[str, str]:
@@ -84,6 +87,11 @@ def database(postgres: EmbeddedPostgres) -> MakeDatabase:
         return postgres.url(name, service), passwords[service].application
 
     return make
+
+
+def sealer_of(service: str, url: str = "") -> tuple[str, str]:
+    """The URL and the password of the role that seals the audit trail, for a database that `database` has made."""
+    return url.replace(f"user={service}", f"user={service}_sealer"), f"{service}-sealer-password"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -37,6 +37,13 @@ class ServiceSettings(BaseSettings):
         return load_settings(cls)
 
 
+class SealedServiceSettings(ServiceSettings):
+    """Of a service that keeps an audit trail: the role that seals it, which may do nothing else."""
+
+    sealer_database_url: str
+    sealer_database_password: SecretStr
+
+
 class MigrationSettings(BaseSettings):
     """What `migrate` needs: the owner role, which the running service never sees."""
 

@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from services.common.settings import MigrationSettings, ServiceSettings
+from services.common.settings import MigrationSettings, SealedServiceSettings
 
 # OWASP's table of equally strong minimums (Password Storage Cheat Sheet): passes → memory in KiB, one lane.
 _OWASP_MINIMUM_KIB = {1: 47104, 2: 19456, 3: 12288, 4: 9216}
 _OWASP_FLOOR_KIB = 7168
 
 
-class IdentitySettings(ServiceSettings):
+class IdentitySettings(SealedServiceSettings):
     """Variables `IDENTITY_<FIELD>`."""
 
     model_config = SettingsConfigDict(env_prefix="IDENTITY_", frozen=True, extra="forbid", env_ignore_empty=True)

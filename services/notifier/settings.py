@@ -37,6 +37,8 @@ class Settings(ServiceSettings):
     standin_from: str = "+15005550006"
     standin_callback_url: str | None = None
     """Base of the status callbacks' address while the stand-in sends: it is nearer than `public_url`."""
+    sealer_database_url: str | None = None
+    sealer_database_password: SecretStr | None = None
     heartbeat_file: Path | None = None
     """Touched every few seconds by the relay and the worker while they live, for a health check."""
 
@@ -62,10 +64,13 @@ class Settings(ServiceSettings):
 
 
 class FrontSettings(Settings):
-    """`serve`: takes orders, seals them, and checks callbacks. It never speaks to the broker."""
+    """`serve`: takes orders, seals them, checks callbacks, and seals the audit trail of all three. It never speaks to
+    the broker."""
 
     tls_dir: Path
     keyring_file: Path
+    sealer_database_url: str
+    sealer_database_password: SecretStr
 
 
 class RelaySettings(Settings):

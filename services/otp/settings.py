@@ -5,10 +5,10 @@ from pathlib import Path
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from services.common.settings import MigrationSettings, ServiceSettings
+from services.common.settings import MigrationSettings, SealedServiceSettings
 
 
-class OtpSettings(ServiceSettings):
+class OtpSettings(SealedServiceSettings):
     model_config = SettingsConfigDict(env_prefix="OTP_")
 
     listen: str = "127.0.0.1:50051"

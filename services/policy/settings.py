@@ -2,10 +2,10 @@
 
 from pydantic_settings import SettingsConfigDict
 
-from services.common.settings import MigrationSettings, ServiceSettings
+from services.common.settings import MigrationSettings, SealedServiceSettings
 
 
-class PolicySettings(ServiceSettings):
+class PolicySettings(SealedServiceSettings):
     model_config = SettingsConfigDict(env_prefix="POLICY_")
 
     listen: str = "127.0.0.1:50051"

@@ -106,10 +106,14 @@ def test_p22_each_process_holds_what_it_needs_and_nothing_else(layout: Layout) -
         "broker": {"operator_password", "users.acl"},
         "identity": {
             *("csrf_key", "database_password", "keyring.json", "limits_pepper", "password_pepper", "redis_password"),
+            "sealer_database_password",
         },
-        "notifier": {"database_password", "keyring.json", *account},
-        "otp": {"code_pepper", "database_password", "keyring.json", "limits_pepper", "redis_password"},
-        "policy": {"database_password"},
+        "notifier": {"database_password", "keyring.json", "sealer_database_password", *account},
+        "otp": {
+            *("code_pepper", "database_password", "keyring.json", "limits_pepper", "redis_password"),
+            "sealer_database_password",
+        },
+        "policy": {"database_password", "sealer_database_password"},
         "postgres": {"superuser_password"},
         "redis": {"operator_password", "users.acl"},
         "relay": {"broker_password", "database_password"},

@@ -43,7 +43,7 @@ from services.otp.settings import OtpSettings
 from services.policy import servicer as policy_servicer
 from services.policy.rules import Rules
 from services.policy.store import PolicyStore
-from tests.conftest import MakeCertificates, MakeDatabase
+from tests.conftest import MakeCertificates, MakeDatabase, sealer_of
 from tests.otp.notifier_in_memory import NotifierInMemory
 
 NOW = datetime(2026, 11, 16, 9, 30, 10, tzinfo=UTC)
@@ -297,6 +297,8 @@ async def stack(
             tls_dir=certificates("otp"),
             database_url=url,
             database_password=SecretStr(password),
+            sealer_database_url=sealer_of("otp", url)[0],
+            sealer_database_password=SecretStr(sealer_of("otp")[1]),
             redis_url=redis.url,
             redis_password=SecretStr(redis_password),
             limits_pepper=SecretStr("a pepper for limits in tests"),
@@ -321,6 +323,8 @@ async def stack(
         tls_dir=certificates("identity"),
         database_url=url,
         database_password=SecretStr(password),
+        sealer_database_url=sealer_of("identity", url)[0],
+        sealer_database_password=SecretStr(sealer_of("identity")[1]),
         otp_target=f"127.0.0.1:{otp_port}",
         policy_target=f"127.0.0.1:{policy_port}",
         notifier_target=f"127.0.0.1:{notifier_port}",

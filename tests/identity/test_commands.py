@@ -19,6 +19,8 @@ async def run(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]
         "TLS_DIR": str(settings.tls_dir),
         "DATABASE_URL": settings.database_url,
         "DATABASE_PASSWORD": settings.database_password.get_secret_value(),
+        "SEALER_DATABASE_URL": settings.sealer_database_url,
+        "SEALER_DATABASE_PASSWORD": settings.sealer_database_password.get_secret_value(),
         "OTP_TARGET": settings.otp_target,
         "POLICY_TARGET": settings.policy_target,
         "NOTIFIER_TARGET": settings.notifier_target,

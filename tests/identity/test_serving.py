@@ -173,6 +173,8 @@ def stack_settings(tmp_path: Path) -> IdentitySettings:
         tls_dir=tmp_path,
         database_url="host=x",
         database_password=secret,
+        sealer_database_url="host=x",
+        sealer_database_password=secret,
         otp_target="x:1",
         policy_target="x:1",
         notifier_target="x:1",

@@ -30,7 +30,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from psycopg.rows import dict_row
 
 from deploy.embedded import EmbeddedRedis, free_port
-from tests.conftest import MakeCertificates, MakeDatabase
+from tests.conftest import MakeCertificates, MakeDatabase, sealer_of
 
 ROOT = Path(__file__).parent.parent.parent
 ACCOUNT_SID = f"AC{'5a' * 16}"
@@ -300,13 +300,18 @@ def make_notifier(
     made: list[Notifier] = []
 
     def make(**changed: str) -> Notifier:
-        url, password = database("notifier")
+        url, password = changed.get("database_url") or "", changed.get("database_password") or ""
+        if not url:
+            url, password = database("notifier")
+        sealer_url, sealer_password = sealer_of("notifier", url)
         folder, port = tmp_path_factory.mktemp("notifier"), free_port()
         settings = {
             "listen": f"127.0.0.1:{port}",
             "tls_dir": str(certificates("notifier")),
             "database_url": url,
             "database_password": password,
+            "sealer_database_url": sealer_url,
+            "sealer_database_password": sealer_password,
             # A queue of its own: a worker would drop what it finds no row for.
             "broker_url": broker.url.removesuffix("/0") + f"/{len(made)}",
             "broker_password": BROKER_PASSWORD,

@@ -15,6 +15,7 @@ from services.common.migrate import migrate
 from services.common.postgres import Database
 from services.notifier.relay import Relay
 from services.notifier.store import DeliveryStore, QueuedSignal
+from tests.conftest import sealer_of
 from tests.notifier.conftest import (
     ACCOUNT_SID,
     AUTH_TOKEN,
@@ -184,7 +185,9 @@ def own_database(tmp_path: Path) -> Iterator[tuple[EmbeddedPostgres, str, str]]:
     server = EmbeddedPostgres(tmp_path / "data", "superuser-password")
     server.start()
     with server.connect("postgres") as connection:
-        prepare_service(connection, "notifier", "notifier", Passwords("app-password", "owner-password"))
+        # The sealer's password as in every other test: it signs in at the database that `url` names.
+        secret = Passwords("app-password", "owner-password", sealer_of("notifier")[1])
+        prepare_service(connection, "notifier", "notifier", secret)
     owner = server.url("notifier", "notifier_owner")
     migrate(owner, "owner-password", ROOT / "services" / "notifier" / "migrations")
     yield server, server.url("notifier", "notifier"), "app-password"

@@ -80,6 +80,8 @@ def test_a_text_shows_neither_number_nor_code() -> None:
 BASE = {
     "NOTIFIER_DATABASE_URL": "dbname=notifier",
     "NOTIFIER_DATABASE_PASSWORD": "x",
+    "NOTIFIER_SEALER_DATABASE_URL": "dbname=notifier user=notifier_sealer",
+    "NOTIFIER_SEALER_DATABASE_PASSWORD": "x",
     "NOTIFIER_TLS_DIR": "tls",
     "NOTIFIER_KEYRING_FILE": "keyring.json",
     "NOTIFIER_BROKER_URL": "redis://broker",

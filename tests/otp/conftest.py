@@ -27,7 +27,7 @@ from services.common.rpc_client import Peer
 from services.common.rpc_server import RpcServer
 from services.otp.app import OtpService
 from services.otp.settings import OtpSettings
-from tests.conftest import MakeCertificates, MakeDatabase
+from tests.conftest import MakeCertificates, MakeDatabase, sealer_of
 from tests.otp.notifier_in_memory import NotifierInMemory
 
 NOW = datetime(2026, 11, 16, 9, 30, 10, tzinfo=UTC)
@@ -274,6 +274,8 @@ async def otp(
         tls_dir=certificates("otp"),
         database_url=url,
         database_password=SecretStr(password),
+        sealer_database_url=sealer_of("otp", url)[0],
+        sealer_database_password=SecretStr(sealer_of("otp")[1]),
         redis_url=redis.url,
         redis_password=SecretStr(redis_password),
         limits_pepper=SecretStr("a pepper for limits in tests"),

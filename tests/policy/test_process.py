@@ -31,7 +31,7 @@ def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedP
     server = EmbeddedPostgres(tmp_path_factory.mktemp("own") / "data", "superuser-password")
     server.start()
     with server.connect("postgres") as connection:
-        prepare_service(connection, "policy", "policy", Passwords("app-password", "owner-password"))
+        prepare_service(connection, "policy", "policy", Passwords("app-password", "owner-password", "sealer-password"))
     yield server
     server.stop()
 
@@ -64,6 +64,8 @@ async def test_p19_the_service_starts_serves_follows_its_database_and_drains(
             "POLICY_TLS_DIR": str(certificates("policy")),
             "POLICY_DATABASE_URL": own_postgres.url("policy", "policy"),
             "POLICY_DATABASE_PASSWORD": "app-password",
+            "POLICY_SEALER_DATABASE_URL": own_postgres.url("policy", "policy_sealer"),
+            "POLICY_SEALER_DATABASE_PASSWORD": "sealer-password",
         },
     )
     identity = certificates("identity")
