@@ -201,14 +201,14 @@ class SignInCodes:
         spends = sms_spends(login_id, caller.user_id, addressee.phone, caller.address)
         await self._sender.take(spends)
         async with self._accounts.hold(caller.user_id) as held:
-            held_sms = held.account.sms if held.account else None
+            held_sms = held.account.sms if held.account and not held.account.is_suspended else None
             if account is None or account.sms is None or held_sms is None or held_sms.id != account.sms.id:
                 raise unavailable("account")
             challenge = await self._sender.draw(held, login_id, request_id, addressee)
         return await self._sender.hand_over(challenge, addressee, spends)
 
     def _addressee(self, account: Account | None, caller: Caller, locale: str) -> Addressee:
-        if account is None or account.sms is None:
+        if account is None or account.sms is None or account.is_suspended:
             raise ServiceError(ErrorCode.NOT_FOUND, "There is no phone number to send a code to.")
         refuse_while_spent(account, self._clock.now())
         phone = self._vault.open(account.sms.phone, sms_phone_context(account.sms.id, account.user_id))

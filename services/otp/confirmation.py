@@ -127,6 +127,8 @@ class _Hearing:
         enrolment = await self._find()
         if account is None or enrolment is None:
             raise not_found()
+        if account.is_suspended and not self._request.replaces_all:
+            raise gone()
         told = await self._held.told_verdict(self._attempt.attempt_id)
         check_same_attempt(told, self._attempt, self._mark)
         if told is not None and told.verdict.result is not Result.ACCEPTED:
@@ -189,7 +191,9 @@ class _Hearing:
             makes_codes = is_replaced or self._request.replaces_all or account.backup_codes_left == 0
             events.append(self._event("factor.replaced" if is_replaced else "factor.added", self._attempt.method))
             events += [self._event("factor.removed", method) for method in ended]
-            if is_replaced or ended:
+            if self._request.replaces_all:
+                changed = replace(changed, suspended_at=None)
+            if is_replaced or ended or self._request.replaces_all:
                 await self._held.forget_accepted()
             if Method.SMS in ended or enrolment.kind is EnrolmentKind.SMS:
                 await self._held.challenges.end_all(self._now)
@@ -218,6 +222,9 @@ class _Hearing:
         is_same = (enrolment.confirmed_login_id, enrolment.confirmed_mark) == (self._attempt.login_id, self._mark)
         if not is_same or enrolment.confirmed_at is None or self._now - enrolment.confirmed_at > ACCEPTED_AGAIN_FOR:
             raise gone()
+        factor = {EnrolmentKind.TOTP: account.totp, EnrolmentKind.SMS: account.sms}.get(enrolment.kind)
+        if enrolment.kind is not EnrolmentKind.PHONE_PROOF and (factor is None or factor.id != enrolment.id):
+            raise gone()  # removed or replaced since
         if enrolment.kind is EnrolmentKind.PHONE_PROOF and not is_told:
             # Nothing waits to be finished under this login: accepted again, it would undo a number changed since.
             verdict = Verdict(Result.ALREADY_USED, account.budget.standing(self._now).attempts_left)

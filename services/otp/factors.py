@@ -1,4 +1,7 @@
-"""A user's confirmed factors: looked at, removed; backup codes made anew; the guess budget set to full."""
+"""A user's confirmed factors: looked at, removed, suspended; backup codes made anew; the guess budget set to full.
+
+Suspended factors are still factors: nobody is left with a password alone by it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +13,7 @@ from services.common.errors import ErrorCode, ServiceError
 from services.otp.backup_codes import SLOTS, BackupCodeHasher, NewSet
 from services.otp.guess_budget import GuessBudget
 from services.otp.model import Account, Caller, ClinicId, Method, UserId
-from services.otp.store.accounts import Accounts
+from services.otp.store.accounts import Accounts, HeldAccount
 from services.otp.turns import Turns
 
 
@@ -49,6 +52,8 @@ class Factors:
             account = held.account
             if account is None or (account.totp if method is Method.TOTP else account.sms) is None:
                 raise ServiceError(ErrorCode.NOT_FOUND, "There is no such second factor.")
+            if account.is_suspended:
+                raise ServiceError(ErrorCode.CONFLICT, "A suspended second factor is only replaced, never removed.")
             changed = replace(account, totp=None) if method is Method.TOTP else replace(account, sms=None)
             if changed.totp is None and changed.sms is None:
                 await held.backup_codes.remove()
@@ -59,6 +64,40 @@ class Factors:
             await held.save(changed)
             await held.record(_event(caller, "factor.removed", now, method=method.value))
             return changed
+
+    async def suspend_all(self, caller: Caller, cause: str) -> Account:
+        """Factors and backup codes prove nobody any more, and what was being set up is dead. Repeating it changes
+        nothing but what has been begun since."""
+        async with self._turns.turn(caller.user_id), self._accounts.hold(caller.user_id) as held:
+            now = self._clock.now()
+            account = held.account
+            if account is None:
+                return Account(caller.user_id, caller.clinic_id, GuessBudget())
+            await _stop(held, now)
+            if account.is_suspended or (account.totp is None and account.sms is None):
+                return account
+            suspended = replace(account, suspended_at=now)
+            await held.save(suspended)
+            await held.record(_on_behalf(caller, "factors.suspended", now, cause, account))
+            return suspended
+
+    async def remove_all(self, caller: Caller, cause: str) -> Account:
+        """The account without any factor, suspended or not, and without backup codes."""
+        async with self._turns.turn(caller.user_id), self._accounts.hold(caller.user_id) as held:
+            now = self._clock.now()
+            account = held.account
+            if account is None:
+                return Account(caller.user_id, caller.clinic_id, GuessBudget())
+            await _stop(held, now)
+            if account.totp is None and account.sms is None:
+                return account
+            await held.backup_codes.remove()
+            bare = replace(
+                account, totp=None, sms=None, backup_codes_left=0, backup_codes_generated_at=None, suspended_at=None
+            )
+            await held.save(bare)
+            await held.record(_on_behalf(caller, "factors.removed", now, cause, account))
+            return bare
 
     async def reset_guess_budget(self, user_id: UserId, clinic_id: ClinicId, cause: str) -> None:
         """Full again; the old figures stay in the audit trail."""
@@ -85,8 +124,23 @@ class Factors:
             )
 
 
+async def _stop(held: HeldAccount, now: datetime) -> None:
+    """No enrolment, code on its way or code accepted before opens anything from now on."""
+    await held.enrolments.end_all_open(now)
+    await held.challenges.end_all(now)
+    await held.forget_accepted()
+
+
+def _on_behalf(caller: Caller, kind: str, now: datetime, cause: str, account: Account) -> AuditEvent:
+    """What someone else did to the user's factors: who, is on record where they did it."""
+    held = ((Method.TOTP, account.totp), (Method.SMS, account.sms))
+    methods = [method.value for method, factor in held if factor is not None]
+    event = _event(caller, kind, now, cause=cause, methods=methods)
+    return replace(event, actor_kind="system", actor_id=None)
+
+
 def _check_has_factor(account: Account | None) -> Account:
-    if account is None or (account.totp is None and account.sms is None):
+    if account is None or account.is_suspended or (account.totp is None and account.sms is None):
         raise ServiceError(ErrorCode.CONFLICT, "Backup codes need a second factor first.")
     return account
 

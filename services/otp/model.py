@@ -90,6 +90,12 @@ class Account:
     sms: SmsFactor | None = None
     backup_codes_left: int = 0
     backup_codes_generated_at: datetime | None = None
+    suspended_at: datetime | None = None
+    """Set while the factors and codes there are prove nobody any more; only what replaces all of them ends it."""
+
+    @property
+    def is_suspended(self) -> bool:
+        return self.suspended_at is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,12 +128,20 @@ class OtpServicer(otp_pb2_grpc.OtpServicer):
         account = await self._factors.remove(wire.caller(request.caller), method)
         return wire.wire_factors(account, self._clock.now())
 
+    async def SuspendFactors(self, request: otp_pb2.SuspendFactorsRequest, context: Any) -> otp_pb2.UserFactors:  # noqa: N802
+        account = await self._factors.suspend_all(wire.caller(request.caller), wire.cause(request.cause))
+        return wire.wire_factors(account, self._clock.now())
+
+    async def RemoveAllFactors(self, request: otp_pb2.RemoveAllFactorsRequest, context: Any) -> otp_pb2.UserFactors:  # noqa: N802
+        account = await self._factors.remove_all(wire.caller(request.caller), wire.cause(request.cause))
+        return wire.wire_factors(account, self._clock.now())
+
     async def ResetGuessBudget(  # noqa: N802
         self, request: otp_pb2.ResetGuessBudgetRequest, context: Any
     ) -> otp_pb2.ResetGuessBudgetResponse:
         await self._factors.reset_guess_budget(
             UserId(wire.checked_id("user_id", request.user_id)),
             ClinicId(wire.checked_id("clinic_id", request.clinic_id)),
-            request.cause[:64].replace("\0", ""),
+            wire.cause(request.cause),
         )
         return otp_pb2.ResetGuessBudgetResponse()

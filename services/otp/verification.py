@@ -142,6 +142,9 @@ class Verification:
         hash_check: _HashCheck | None,
         now: datetime,
     ) -> Compared:
+        if account.is_suspended:
+            # Not even looked at: whoever holds the stolen phone learns nothing by it and spends nobody's guesses.
+            return Compared(Result.NO_SUCH_FACTOR, account)
         if attempt.method is Method.TOTP:
             return await self._compare_totp(held, account, attempt, code, mark, now)
         if attempt.method is Method.SMS:
@@ -227,7 +230,7 @@ class Verification:
             return None
         user_id = attempt.caller.user_id
         account = await self._accounts.read(user_id)
-        if account is None or account.budget.standing(self._clock.now()).is_spent:
+        if account is None or account.is_suspended or account.budget.standing(self._clock.now()).is_spent:
             return None
         row = await self._backup_codes.at(user_id, slot_of(code))
         if row is None or row.hash is None:

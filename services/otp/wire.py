@@ -69,6 +69,10 @@ def caller(message: otp_pb2.Caller) -> Caller:
     )
 
 
+def cause(text: str) -> str:
+    return text[:64].replace("\0", "")
+
+
 def method(number: otp_pb2.Method.ValueType) -> Method:
     try:
         return _METHODS[number]
@@ -136,6 +140,7 @@ def wire_factors(account: Account, now: datetime) -> otp_pb2.UserFactors:
                 method=otp_pb2.METHOD_TOTP,
                 enrolled_at=timestamp(totp.enrolled_at),
                 last_used_at=timestamp(totp.last_used_at),
+                suspended=account.is_suspended,
             )
         )
     if sms := account.sms:
@@ -145,6 +150,7 @@ def wire_factors(account: Account, now: datetime) -> otp_pb2.UserFactors:
                 enrolled_at=timestamp(sms.enrolled_at),
                 last_used_at=timestamp(sms.last_used_at),
                 phone_hint=sms.phone_hint,
+                suspended=account.is_suspended,
             )
         )
     return otp_pb2.UserFactors(

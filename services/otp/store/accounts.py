@@ -56,8 +56,8 @@ _TELL_ACCEPTED = f"WITH {_KEEP_VERDICT}, {_COUNT}, {_END_CHALLENGES} {audit.INSE
 _SAVE_FACTORS = (
     "UPDATE account SET guesses = %s, locked_at = %s, totp_id = %s, totp_secret = %s, totp_enrolled_at = %s,"
     " totp_last_used_at = %s, totp_last_step = %s, sms_id = %s, sms_phone = %s, sms_phone_hint = %s,"
-    " sms_enrolled_at = %s, sms_last_used_at = %s, backup_codes_left = %s, backup_codes_generated_at = %s"
-    " WHERE user_id = %s"
+    " sms_enrolled_at = %s, sms_last_used_at = %s, backup_codes_left = %s, backup_codes_generated_at = %s,"
+    " suspended_at = %s WHERE user_id = %s"
 )
 _VERDICT = f"SELECT {rows.VERDICT_COLUMNS} FROM verdict WHERE user_id = %s AND attempt_id = %s"  # noqa: S608
 _ACCEPTED_LOGINS = (
@@ -138,6 +138,7 @@ class HeldAccount:
                 *((sms.id, sms.phone, sms.phone_hint, sms.enrolled_at, sms.last_used_at) if sms else (None,) * 5),
                 account.backup_codes_left,
                 account.backup_codes_generated_at,
+                account.suspended_at,
                 self.user_id,
             ],
         )

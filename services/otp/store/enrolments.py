@@ -54,6 +54,11 @@ class HeldEnrolments:
             [now, self._user_id, kind.value, now, self._user_id],
         )
 
+    async def end_all_open(self, now: datetime) -> None:
+        """Ends whatever is being set up or proven, with the codes on their way for it."""
+        for kind in EnrolmentKind:
+            await self.end_open(kind, now)
+
     async def confirm(
         self,
         enrolment_id: EnrolmentId,

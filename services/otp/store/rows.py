@@ -22,7 +22,7 @@ from services.otp.model import (
 ACCOUNT_COLUMNS = (
     "user_id, clinic_id, guesses, locked_at, totp_id, totp_secret, totp_enrolled_at, totp_last_used_at, totp_last_step,"
     " sms_id, sms_phone, sms_phone_hint, sms_enrolled_at, sms_last_used_at, backup_codes_left,"
-    " backup_codes_generated_at"
+    " backup_codes_generated_at, suspended_at"
 )
 BACKUP_CODE_COLUMNS = "slot, set_id, hash, spent_mark, spent_login_id, spent_at"
 ENROLMENT_COLUMNS = (
@@ -64,6 +64,7 @@ def account(row: DictRow) -> Account:
         sms=sms,
         backup_codes_left=row["backup_codes_left"],
         backup_codes_generated_at=row["backup_codes_generated_at"],
+        suspended_at=row["suspended_at"],
     )
 
 
