@@ -26,8 +26,8 @@ from deploy.databases import SERVICES
 from deploy.demo_clinic import DemoNotMade
 from deploy.embedded import EmbeddedPostgres, NotStarted
 from deploy.local_stack import LocalStack, process_groups, say
-from deploy.processes import Died, wait_for_leftovers
-from deploy.topology import ROOT, Topology, is_free
+from deploy.processes import Died, NotReady, wait_for_leftovers
+from deploy.topology import ROOT, PortInUse, Topology, refuse_used_port
 from services.common.migrate import MigrationError
 
 _DAMAGED = "{} is damaged. Stop the stack with Ctrl-C and start it again: make up"
@@ -60,7 +60,7 @@ def up(state: Path) -> int:
             say("\nStopping …")
         except Died as death:
             complaint = f"\n{death}\nStopping the rest."
-        except (NotStarted, TimeoutError, Lost, DemoNotMade, MigrationError, psycopg.Error) as error:
+        except (NotStarted, NotReady, PortInUse, Lost, DemoNotMade, MigrationError, psycopg.Error) as error:
             complaint = f"\n{error}\nStopping. Logs: {state / 'logs'}"
         except (OSError, ValueError, KeyError) as error:
             complaint = (
@@ -191,12 +191,6 @@ def chosen_port() -> int:
     return int(text)
 
 
-def refuse_used_port(port: int) -> None:
-    """Before anything is started: the one port that is not of our choosing."""
-    if not is_free(port):
-        raise NotUp(f"Port {port} is in use by another program. Choose another one: PORT=9080 make up")
-
-
 def _on_signals(handler: Callable[..., object]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, handler)
@@ -230,7 +224,7 @@ def main() -> int:
         if chosen.command == "exec":
             execute(state, chosen.service, chosen.arguments)
         restart(state, chosen.name)
-    except (NotUp, Lost) as error:
+    except (NotUp, Lost, PortInUse) as error:
         print(error, file=sys.stderr)
         return 1
     except Interrupted:

@@ -20,8 +20,9 @@ from deploy.credentials import Layout, database_passwords, superuser_password
 from deploy.databases import SERVICES, prepare
 from deploy.demo_clinic import find_or_make
 from deploy.embedded import EmbeddedPostgres, EmbeddedRedis, NotStarted
-from deploy.processes import Child, Supervisor
-from deploy.topology import ROOT, Topology
+from deploy.processes import Child, Died, Supervisor
+from deploy.topology import ROOT, PortInUse, Topology, is_free, refuse_used_port
+from services.common.health_check import main as health_check
 from services.common.migrate import migrate
 
 _READY_SECONDS = 60.0
@@ -115,17 +116,35 @@ class LocalStack:
         topology.heartbeat.unlink(missing_ok=True)
         logs = self.state / "logs"
         logs.mkdir(exist_ok=True)
+        refuse_used_port(topology.port)  # once more: what came before took a while
         for name, command in topology.commands().items():
             self.supervisor.start(name, Child(command, environments[name], ROOT, logs / f"{name}.log"))
-        ports = topology.ports
-        listening = {name: ports[name] for name in ("otp", "policy", "notifier", "twilio")}
-        listening["relay"] = ports["relay-metrics"]
         ready: dict[str, Callable[[], bool]] = {
-            **{name: functools.partial(listens, port) for name, port in listening.items()},
+            "twilio": functools.partial(listens, topology.ports["twilio"]),
+            **{name: functools.partial(self._serves, name) for name in ("policy", "notifier", "otp")},
+            "relay": functools.partial(listens, topology.ports["relay-metrics"]),
             "worker": topology.heartbeat.exists,
-            "identity": functools.partial(answers, topology.port, "/readyz"),
+            "identity": self._identity_answers,
         }
-        self.supervisor.wait_until(ready, _READY_SECONDS)
+        try:
+            self.supervisor.wait_until(ready, _READY_SECONDS)
+        except Died as death:
+            if death.name == "identity" and not is_free(topology.port):
+                raise PortInUse(topology.port) from death
+            raise
+
+    def _serves(self, name: str) -> bool:
+        """What a container's health check asks."""
+        target = f"127.0.0.1:{self.topology.ports[name]}"
+        return not health_check(["grpc", target, name, str(self.layout.tls(name))])
+
+    def _identity_answers(self) -> bool:
+        """Whether the gateway is ready, and ours: any program, and another stack, may answer on its port; but then our
+        own process has counted no answer."""
+        if answer(self.topology.port, "/readyz") is None:
+            return False
+        counted = answer(self.topology.ports["identity-metrics"], "/metrics") or ""
+        return any('"/readyz"' in line and '"200"' in line for line in counted.splitlines())
 
     def _tell(self) -> None:
         told = {**self.told, "processes": {**self.supervisor.pids(), "runner": os.getpid()}}
@@ -178,12 +197,15 @@ def listens(port: int) -> bool:
         return False
 
 
-def answers(port: int, path: str) -> bool:
+def answer(port: int, path: str) -> str | None:
+    """The body of a 200, or None."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=3)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status == 200
+        got = connection.getresponse()
+        body = got.read().decode(errors="replace")
+        return body if got.status == http.client.OK else None
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()

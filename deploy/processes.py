@@ -15,8 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from deploy.process_logs import complaint, last_lines, last_word, set_old_log_aside
+
 _DRAIN_SECONDS = 14.0  # a service drains for 10 (services/common/rpc_server.py)
-_OLD_LOG_BYTES = 5_000_000
+_MENDS_WITHIN_SECONDS = 3.0  # an error that a process logs while it starts, and gets over, is none
 
 # Its standard input ends when the runner does. The list of process groups is read then: restarts change it.
 _GUARDIAN = """
@@ -108,7 +110,11 @@ class Died(Exception):
     def __init__(self, name: str, code: int, last_lines: str, log: Path) -> None:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         super().__init__(f"{name} {how}. Its last lines ({log}):\n{last_lines}")
-        self.code = code
+        self.name = name
+
+
+class NotReady(Exception):
+    """A process lives but cannot do its work; the text names it, with its own reason."""
 
 
 class Supervisor:
@@ -117,6 +123,7 @@ class Supervisor:
     def __init__(self, groups_file: Path, told_file: Path) -> None:
         """`groups_file`: kept up to date for the guardian, who removes `told_file`, which would tell of what is not."""
         self.processes: dict[str, Process] = {}
+        self._log_begins_at: dict[str, int] = {}
         self._groups_file = groups_file
         self._told_file = told_file
         self._guardian: subprocess.Popen[bytes] | None = None
@@ -133,6 +140,7 @@ class Supervisor:
                 cwd="/",
             )
         set_old_log_aside(process.log)
+        self._log_begins_at[name] = process.log.stat().st_size if process.log.exists() else 0
         self.processes[name] = process
         process.start()
         self._note()
@@ -154,19 +162,29 @@ class Supervisor:
         return Died(name, process.poll() or 0, last_lines(process.log), process.log)
 
     def wait_until(self, ready: Mapping[str, Callable[[], bool]], seconds: float) -> None:
-        """Waits until every check is true. Raises `Died`, or TimeoutError with the names of those that are not."""
+        """Waits until every check is true, in their order: one that needs another comes after it.
+
+        Raises `Died`, or `NotReady` with the name of the first that is not: once it has said what is wrong and does
+        not get over it, or when the time is over.
+        """
         ends_at = time.monotonic() + seconds
-        waiting = dict(ready)
-        while waiting:
-            for name in self.dead():
-                raise self.death(name)
-            waiting = {name: check for name, check in waiting.items() if not check()}
-            if waiting and time.monotonic() > ends_at:
-                name = next(iter(waiting))
-                told = last_lines(self.processes[name].log) if name in self.processes else ""
-                raise TimeoutError(f"{', '.join(waiting)}: not ready within {seconds:.0f} s.\n{told}")
-            if waiting:
+        for name, check in ready.items():
+            gives_up_at = None
+            while not check():
+                self._raise_deaths()
+                now, log = time.monotonic(), self.processes[name].log
+                wrong = complaint(log, self._log_begins_at[name])
+                gives_up_at = (gives_up_at or now + _MENDS_WITHIN_SECONDS) if wrong else None
+                if now > min(ends_at, gives_up_at or ends_at):
+                    late = "" if wrong else f" within {seconds:.0f} s"
+                    why = last_word(log, self._log_begins_at[name])
+                    raise NotReady(f"{name} is not ready{late}: {why}\n(its log: {log})")
                 time.sleep(0.05)
+        self._raise_deaths()
+
+    def _raise_deaths(self) -> None:
+        for name in self.dead():
+            raise self.death(name)
 
     def pids(self) -> dict[str, int]:
         return {name: process.pid for name, process in self.processes.items()}
@@ -204,21 +222,6 @@ def wait_for_leftovers(groups_file: Path, seconds: float = 20.0) -> None:
     while time.monotonic() < ends_at and any(_group_is_alive(group) for group in groups):
         time.sleep(0.1)
     groups_file.unlink(missing_ok=True)
-
-
-def set_old_log_aside(log: Path) -> None:
-    """Keeps one former log, so that they do not grow for ever."""
-    if log.exists() and log.stat().st_size > _OLD_LOG_BYTES:
-        log.replace(log.with_name(log.name + ".1"))
-
-
-def last_lines(log: Path, count: int = 12) -> str:
-    """The end of a log, indented; what it is for is read by people."""
-    try:
-        lines = log.read_text(errors="replace").strip().splitlines()[-count:]
-    except OSError:
-        lines = []
-    return "\n".join(f"    {line[:400]}" for line in lines) or "    (it said nothing)"
 
 
 def _group_is_alive(group: int) -> bool:

@@ -26,6 +26,13 @@ _PORTS = (
 _SMALL = {"MALLOC_ARENA_MAX": "2"}
 
 
+class PortInUse(Exception):
+    """The one port that is not of our choosing belongs to another program."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(f"Port {port} is in use by another program. Choose another one: PORT=9080 make up")
+
+
 @dataclass(frozen=True, slots=True)
 class Topology:
     """Where everything is. `settings`: the caller's environment, of which the product's own variables count."""
@@ -175,6 +182,12 @@ def free_ports(names: tuple[str, ...]) -> dict[str, int]:
     for name in names:
         found[name] = next(port for port in candidates if is_free(port))
     return found
+
+
+def refuse_used_port(port: int) -> None:
+    """Raises `PortInUse`."""
+    if not is_free(port):
+        raise PortInUse(port)
 
 
 def is_free(port: int) -> bool:

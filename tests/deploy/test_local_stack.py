@@ -8,8 +8,10 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +180,64 @@ def test_a_port_in_use_is_one_sentence(runner: Runner) -> None:
     assert refused.stderr.strip() == (
         f"Port {runner.port} is in use by another program. Choose another one: PORT=9080 make up"
     )
+
+
+def test_a_port_that_another_stack_takes_meanwhile_is_one_sentence_and_the_other_hears_nothing(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """Another program answers /readyz on the port, from a moment after identity's start."""
+    asked: list[str] = []
+
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(f"{self.command} {self.path}")
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None: ...
+
+    output = tmp_path / "out"
+    with output.open("wb") as out:
+        runner.process = subprocess.Popen(
+            [*RUN, "up", "--state", str(runner.state)],
+            cwd=ROOT,
+            env={**os.environ, "PORT": str(runner.port)},
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    ends_at = time.monotonic() + 60
+    while not (runner.state / "logs" / "identity.log").exists():
+        assert time.monotonic() < ends_at, output.read_text()
+        time.sleep(0.01)
+    with ThreadingHTTPServer(("127.0.0.1", runner.port), Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        assert runner.ends(60) == 1
+        other.shutdown()
+    assert f"Port {runner.port} is in use by another program. Choose another one" in output.read_text()
+    assert set(asked) == {"GET /readyz"}
+
+
+def test_a_process_that_cannot_do_its_work_is_named_with_its_reason(runner: Runner) -> None:
+    from deploy.bootstrap import make_files
+    from deploy.credentials import Layout
+
+    make_files(Layout(runner.state, runner.state / "authority"), database_exists=False)
+    keyring = runner.state / "secrets" / "otp" / "keyring.json"
+    keyring.chmod(0o600)
+    keyring.write_text("nonsense")
+    began = time.monotonic()
+    refused = runner.second_start()
+    assert refused.returncode == 1
+    assert "otp is not ready: keyring unusable: the keyring is not of the documented form" in refused.stdout
+    assert str(runner.state / "logs" / "otp.log") in refused.stdout
+    assert "{" not in refused.stdout
+    assert time.monotonic() - began < 50, "before the time for everything is over"
 
 
 @pytest.mark.parametrize("port", ["0", "70000", "http", "-1"])
