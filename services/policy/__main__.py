@@ -13,10 +13,9 @@ from services.common.migrate import migrate as apply_migrations
 from services.common.postgres import Database
 from services.common.rpc_server import RpcServer
 from services.common.settings import load_settings
-from services.policy.rules import Rules
-from services.policy.servicer import ALLOWED, PolicyServicer
+from services.policy.app import build
+from services.policy.servicer import ALLOWED
 from services.policy.settings import PolicyMigrationSettings, PolicySettings
-from services.policy.store import PolicyStore
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Is a second factor enforced for a user, and why.")
 
@@ -48,14 +47,13 @@ async def _serve(settings: PolicySettings) -> None:
         settings.database_url, settings.database_password.get_secret_value(), settings.database_pool_size
     )
     await database.open()
-    store = PolicyStore(database)
     server = RpcServer(settings.listen, settings.tls_dir, ALLOWED)
     server.register(
         add_PolicyServicer_to_server,
-        PolicyServicer(Rules(store, SystemClock())),
+        build(database, SystemClock()),
         policy_pb2.DESCRIPTOR.services_by_name["Policy"],
     )
-    server.follow(store.ping)
+    server.follow(database.ping)
     await server.start()
     try:
         await server.run_until_stopped()

@@ -1,26 +1,19 @@
 """The policy contract on gRPC: translates, decides nothing. Only identity may call it."""
 
-from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
 from countersign.policy.v1 import policy_pb2, policy_pb2_grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.common.errors import ErrorCode, ServiceError
+from services.common.clock import Clock
 from services.common.rpc_server import Allowed
-from services.policy.model import (
-    Actor,
-    ClinicId,
-    ClinicRule,
-    Decision,
-    HeldFactor,
-    Method,
-    Outcome,
-    RuleChange,
-    Subject,
-    UserId,
-)
+from services.policy import wire
+from services.policy.bypasses import Bypasses
+from services.policy.decisions import Decisions
+from services.policy.holds import Holds
+from services.policy.model import BypassId, ClinicId, SessionId, UserId
+from services.policy.preview import Previews, WouldBeHold
+from services.policy.refusals import invalid
+from services.policy.requirements import Administrators, Requirements
 from services.policy.rules import Rules
 
 ALLOWED: Allowed = {
@@ -28,111 +21,150 @@ ALLOWED: Allowed = {
     for method in policy_pb2.DESCRIPTOR.services_by_name["Policy"].methods_by_name
 }
 
-_METHODS = {
-    policy_pb2.METHOD_TOTP: Method.TOTP,
-    policy_pb2.METHOD_SMS: Method.SMS,
-    policy_pb2.METHOD_BACKUP_CODE: Method.BACKUP_CODE,
-}
-_WIRE_METHODS = {method: number for number, method in _METHODS.items()}
-_WIRE_OUTCOMES = {
-    Outcome.ALLOW: policy_pb2.Decision.OUTCOME_ALLOW,
-    Outcome.SECOND_FACTOR: policy_pb2.Decision.OUTCOME_SECOND_FACTOR,
-    Outcome.ENROL: policy_pb2.Decision.OUTCOME_ENROL,
-}
-
 
 class PolicyServicer(policy_pb2_grpc.PolicyServicer):
-    def __init__(self, rules: Rules) -> None:
+    def __init__(
+        self,
+        decisions: Decisions,
+        rules: Rules,
+        previews: Previews,
+        holds: Holds,
+        requirements: Requirements,
+        bypasses: Bypasses,
+        clock: Clock,
+    ) -> None:
+        self._decisions = decisions
         self._rules = rules
+        self._previews = previews
+        self._holds = holds
+        self._requirements = requirements
+        self._bypasses = bypasses
+        self._clock = clock
 
     async def Decide(self, request: policy_pb2.DecideRequest, context: Any) -> policy_pb2.DecideResponse:  # noqa: N802
-        subjects = [_subject(subject) for subject in request.subjects]
-        decisions = await self._rules.decide(subjects)
+        subjects = [wire.subject(subject) for subject in request.subjects]
+        decisions = await self._decisions.decide(subjects)
         return policy_pb2.DecideResponse(
-            decisions=[_wire_decision(subject, decision) for subject, decision in zip(subjects, decisions, strict=True)]
+            decisions=[
+                wire.wire_decision(subject.user_id, decision)
+                for subject, decision in zip(subjects, decisions, strict=True)
+            ]
         )
 
     async def GetRule(self, request: policy_pb2.GetRuleRequest, context: Any) -> policy_pb2.Rule:  # noqa: N802
-        return _wire_rule(await self._rules.get(ClinicId(request.clinic_id)))
+        return wire.wire_rule(await self._rules.get(ClinicId(request.clinic_id)))
 
     async def CreateRule(self, request: policy_pb2.CreateRuleRequest, context: Any) -> policy_pb2.Rule:  # noqa: N802
-        rule = await self._rules.create(ClinicId(request.clinic_id), _methods(request.methods), request.country)
-        return _wire_rule(rule)
+        rule = await self._rules.create(ClinicId(request.clinic_id), wire.methods(request.methods), request.country)
+        return wire.wire_rule(rule)
 
     async def ChangeRule(self, request: policy_pb2.ChangeRuleRequest, context: Any) -> policy_pb2.Rule:  # noqa: N802
-        change = RuleChange(
-            require_two_factor=request.require_two_factor if request.HasField("require_two_factor") else None,
-            methods=_methods(request.methods.methods) if request.HasField("methods") else None,
-            phone_required=request.phone_required if request.HasField("phone_required") else None,
-        )
-        actor = Actor(request.actor.kind, request.actor.id or None, request.actor.address or None)
         expected = request.expected_version if request.HasField("expected_version") else None
-        return _wire_rule(await self._rules.change(ClinicId(request.clinic_id), actor, change, expected))
+        rule = await self._rules.change(
+            ClinicId(request.clinic_id), wire.actor(request.actor), wire.rule_change(request), expected
+        )
+        return wire.wire_rule(rule)
 
+    async def Preview(self, request: policy_pb2.PreviewRequest, context: Any) -> policy_pb2.PreviewResponse:  # noqa: N802
+        if request.HasField("change"):
+            found = await self._previews.preview(
+                ClinicId(request.change.clinic_id),
+                [wire.subject(subject) for subject in request.subjects],
+                wire.rule_change(request.change),
+            )
+        elif request.HasField("hold"):
+            hold = request.hold
+            hours = hold.max_device_trust_hours if hold.HasField("max_device_trust_hours") else None
+            found = await self._previews.preview(
+                ClinicId(hold.clinic_id),
+                [wire.subject(subject) for subject in request.subjects],
+                WouldBeHold(hold.name, hold.requires_two_factor, hours),
+            )
+        else:
+            raise invalid("would_be", "is missing")
+        return policy_pb2.PreviewResponse(
+            users=[
+                policy_pb2.Preview(
+                    now=wire.wire_decision(UserId(subject.user_id), preview.now),
+                    then=wire.wire_decision(UserId(subject.user_id), preview.then),
+                    exempt=preview.exempt,
+                )
+                for subject, preview in zip(request.subjects, found, strict=True)
+            ]
+        )
 
-def _subject(subject: policy_pb2.Subject) -> Subject:
-    return Subject(
-        clinic_id=ClinicId(subject.clinic_id),
-        clinic_name=subject.clinic_name,
-        timezone=subject.timezone,
-        user_id=UserId(subject.user_id),
-        # A kind of factor from a newer identity is still a factor: its owner is asked, not let through.
-        factors=tuple(HeldFactor(_METHODS.get(factor.method), factor.suspended) for factor in subject.factors),
-        has_phone=subject.has_phone,
-        methods_available=frozenset(_METHODS[number] for number in subject.methods_available if number in _METHODS),
-    )
+    async def ListHolds(self, request: policy_pb2.ListHoldsRequest, context: Any) -> policy_pb2.HoldList:  # noqa: N802
+        holds = await self._holds.living(ClinicId(request.clinic_id))
+        return policy_pb2.HoldList(holds=[wire.wire_hold(hold) for hold in holds])
 
+    async def PutHold(self, request: policy_pb2.PutHoldRequest, context: Any) -> policy_pb2.Hold:  # noqa: N802
+        hold = await self._holds.put(
+            ClinicId(request.clinic_id),
+            request.name,
+            wire.actor(request.actor),
+            request.requires_two_factor,
+            request.max_device_trust_hours if request.HasField("max_device_trust_hours") else None,
+        )
+        return wire.wire_hold(hold)
 
-def _methods(numbers: Iterable[policy_pb2.Method.ValueType]) -> tuple[Method, ...]:
-    """A choice, unlike a factor, must be understood to be kept."""
-    try:
-        return tuple(_METHODS[number] for number in numbers)
-    except KeyError:
-        errors = [{"field": "methods", "message": "holds one that is not known"}]
-        raise ServiceError(ErrorCode.INVALID_REQUEST, "The request is not valid.", errors=errors) from None
+    async def EndHold(self, request: policy_pb2.EndHoldRequest, context: Any) -> policy_pb2.HoldList:  # noqa: N802
+        left = await self._holds.end(ClinicId(request.clinic_id), request.name, wire.actor(request.actor))
+        return policy_pb2.HoldList(holds=[wire.wire_hold(hold) for hold in left])
 
+    async def GetUserSettings(  # noqa: N802
+        self, request: policy_pb2.GetUserSettingsRequest, context: Any
+    ) -> policy_pb2.GetUserSettingsResponse:
+        clinic_id, user_ids = ClinicId(request.clinic_id), [UserId(user_id) for user_id in request.user_ids]
+        found = await self._requirements.of(clinic_id, user_ids)
+        now = self._clock.now()
+        return policy_pb2.GetUserSettingsResponse(
+            users=[
+                wire.wire_settings(clinic_id, user_id, settings, now)
+                for user_id, settings in zip(user_ids, found, strict=True)
+            ]
+        )
 
-def _wire_decision(subject: Subject, decision: Decision) -> policy_pb2.Decision:
-    return policy_pb2.Decision(
-        user_id=subject.user_id,
-        outcome=_WIRE_OUTCOMES[decision.outcome],
-        two_factor_required=decision.two_factor_required,
-        enrol_after_proof=decision.enrol_after_proof,
-        methods_allowed=[_WIRE_METHODS[method] for method in decision.methods_allowed],
-        phone_required=decision.phone_required,
-        reason=policy_pb2.Reason(
-            sentence=decision.reason.sentence,
-            rules=[
-                policy_pb2.RuleOutcome(rule=said.rule, outcome=said.outcome, detail=said.detail)
-                for said in decision.reason.rules
-            ],
-        ),
-        version=decision.version,
-        epoch=decision.epoch,
-        valid_until=_timestamp(decision.valid_until),
-        idle_minutes=decision.idle_minutes,
-    )
+    async def SetRequirement(  # noqa: N802
+        self, request: policy_pb2.SetRequirementRequest, context: Any
+    ) -> policy_pb2.UserSettings:
+        clinic_id, user_id = ClinicId(request.clinic_id), UserId(request.user_id)
+        others = tuple(UserId(other) for other in request.other_administrators if other != user_id)
+        found = await self._requirements.change(
+            clinic_id,
+            user_id,
+            wire.actor(request.actor),
+            wire.setting_change(request),
+            Administrators(request.is_administrator, others),
+        )
+        return wire.wire_settings(clinic_id, user_id, found, self._clock.now())
 
+    async def GrantBypass(self, request: policy_pb2.GrantBypassRequest, context: Any) -> policy_pb2.Bypass:  # noqa: N802
+        bypass = await self._bypasses.grant(
+            ClinicId(request.clinic_id),
+            UserId(request.user_id),
+            wire.actor(request.actor),
+            request.reason,
+            request.expires_in_minutes,
+            suspend_factors=request.suspend_factors,
+        )
+        return wire.wire_bypass(bypass, self._clock.now())
 
-def _wire_rule(rule: ClinicRule) -> policy_pb2.Rule:
-    return policy_pb2.Rule(
-        clinic_id=rule.clinic_id,
-        require_two_factor=rule.require_two_factor,
-        methods=[_WIRE_METHODS[method] for method in rule.methods],
-        phone_required=rule.phone_required,
-        remember_device_days=rule.remember_device_days,
-        idle_minutes=rule.idle_minutes,
-        sms_countries=rule.sms_countries,
-        sms_daily_cap=rule.sms_daily_cap,
-        version=rule.version,
-        epoch=rule.epoch,
-        required_since=_timestamp(rule.required_since),
-    )
+    async def UseBypass(self, request: policy_pb2.UseBypassRequest, context: Any) -> policy_pb2.Bypass:  # noqa: N802
+        bypass = await self._bypasses.use(
+            ClinicId(request.clinic_id),
+            UserId(request.user_id),
+            BypassId(request.bypass_id),
+            SessionId(request.session_id),
+            request.address or None,
+        )
+        return wire.wire_bypass(bypass, self._clock.now())
 
+    async def RevokeBypass(self, request: policy_pb2.RevokeBypassRequest, context: Any) -> policy_pb2.Bypass:  # noqa: N802
+        bypass = await self._bypasses.revoke(
+            ClinicId(request.clinic_id), UserId(request.user_id), wire.actor(request.actor)
+        )
+        return wire.wire_bypass(bypass, self._clock.now())
 
-def _timestamp(moment: datetime | None) -> Timestamp | None:
-    if moment is None:
-        return None
-    timestamp = Timestamp()
-    timestamp.FromDatetime(moment)
-    return timestamp
+    async def EndBypass(self, request: policy_pb2.EndBypassRequest, context: Any) -> policy_pb2.EndBypassResponse:  # noqa: N802
+        await self._bypasses.end(ClinicId(request.clinic_id), UserId(request.user_id), request.cause)
+        return policy_pb2.EndBypassResponse()

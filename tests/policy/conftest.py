@@ -13,9 +13,8 @@ from services.common.clock import FixedClock
 from services.common.postgres import Database
 from services.common.rpc_client import Peer
 from services.common.rpc_server import RpcServer
-from services.policy.rules import Rules
-from services.policy.servicer import ALLOWED, PolicyServicer
-from services.policy.store import PolicyStore
+from services.policy.app import build
+from services.policy.servicer import ALLOWED
 from tests.conftest import MakeCertificates, MakeDatabase
 
 NOW = datetime(2026, 11, 16, 9, 30, tzinfo=UTC)
@@ -26,8 +25,6 @@ class Service:
     """The running service and what stands behind it."""
 
     server: RpcServer
-    store: PolicyStore
-    rules: Rules
     clock: FixedClock
     database: Database
     peer_of: Callable[[str], Peer[Any]]
@@ -48,12 +45,11 @@ async def policy(policy_database: tuple[str, str], certificates: MakeCertificate
     connection = Database(*policy_database)
     await connection.open()
     clock = FixedClock(NOW)
-    store = PolicyStore(connection)
-    rules = Rules(store, clock)
     server = RpcServer("127.0.0.1:0", certificates("policy"), ALLOWED)
-    servicer = PolicyServicer(rules)
-    server.register(add_PolicyServicer_to_server, servicer, policy_pb2.DESCRIPTOR.services_by_name["Policy"])
-    server.follow(store.ping)
+    server.register(
+        add_PolicyServicer_to_server, build(connection, clock), policy_pb2.DESCRIPTOR.services_by_name["Policy"]
+    )
+    server.follow(connection.ping)
     port = await server.start()
     peers: dict[str, Peer[Any]] = {}
 
@@ -62,7 +58,7 @@ async def policy(policy_database: tuple[str, str], certificates: MakeCertificate
             peers[caller] = Peer(PolicyStub, f"127.0.0.1:{port}", "policy", certificates(caller))
         return peers[caller]
 
-    yield Service(server, store, rules, clock, connection, peer_of)
+    yield Service(server, clock, connection, peer_of)
     for peer in peers.values():
         await peer.close()
     await server.stop(0)
