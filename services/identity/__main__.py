@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 
 import typer
-import uvicorn
 import uvloop
 
 from services.common import logs, metrics, tracing
@@ -18,9 +16,9 @@ from services.common.postgres import Database
 from services.common.rate_limit import InProcessRateLimiter, RedisRateLimiter, connect
 from services.common.sealing import Keyring, SealingError
 from services.common.settings import load_settings
+from services.identity import serving
 from services.identity.accounts import Accounts
 from services.identity.activations import Activations
-from services.identity.app import create_app
 from services.identity.clinic import ClinicOperations
 from services.identity.commands import add_to
 from services.identity.cookies import Cookies
@@ -46,9 +44,6 @@ from services.identity.two_factor import TwoFactor
 from services.identity.users import Users
 
 _PURGE_EVERY = timedelta(minutes=10)
-_DRAIN_SECONDS = 10
-# Longer than a proxy keeps a connection to us (Caddy: two minutes): who closes first must not be we, under a request.
-_KEEP_ALIVE_SECONDS = 150
 
 _log = logs.get_logger(__name__)
 
@@ -57,7 +52,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="The gateway:
 
 @app.command()
 def serve() -> None:
-    """Serves the HTTP API and the pages until SIGTERM."""
+    """Serves the HTTP API, the pages and the contract for back ends until SIGTERM."""
     settings = IdentitySettings.load()
     logs.configure("identity", settings.log_level)
     tracing.configure("identity", settings.otlp_endpoint)
@@ -179,34 +174,9 @@ add_to(app, _operator)
 async def _serve(settings: IdentitySettings) -> None:
     clock = SystemClock()
     gateway = wire(settings, clock)
-    host, _, port = settings.listen.rpartition(":")
-    config = uvicorn.Config(
-        create_app(gateway),
-        host=host.strip("[]"),
-        port=int(port),
-        loop="none",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        proxy_headers=False,  # the one trusted hop is read in `addresses`
-        server_header=False,
-        access_log=False,
-        log_config=None,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
-    )
-    server = uvicorn.Server(config)
-
-    def drain(*_: object) -> None:
-        server.should_exit = True
-
-    # uvicorn takes over while it serves, drains, and then raises the signal again for whoever was there before: us, so
-    # that what follows still runs and the process ends as one that was asked to.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, drain)
     purging = asyncio.get_running_loop().create_task(_purge(gateway.session_store, clock))
     try:
-        await server.serve()
+        await serving.serve(gateway)
     finally:
         purging.cancel()
         await asyncio.wait([purging])

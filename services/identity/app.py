@@ -1,12 +1,9 @@
 """The gateway as an ASGI app: its routes, each with a declaration of whom it admits, and its refusals as problems."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 from fastapi import FastAPI
 
 from services.identity import problems
-from services.identity.api import activations, clinic, machines, me, sessions, two_factor, users
+from services.identity.api import activations, clinic, forward_auth, machines, me, sessions, two_factor, users
 from services.identity.gateway import Gateway
 from services.identity.guards import check_declared
 from services.identity.middleware import Edge
@@ -15,16 +12,8 @@ from services.identity.pages import router as pages
 
 def create_app(gateway: Gateway) -> FastAPI:
     """Raises LookupError where a route does not say what it admits."""
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await gateway.open()
-        yield
-        await gateway.close()
-
     app = FastAPI(
         title=gateway.settings.product_name,
-        lifespan=lifespan,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -33,7 +22,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.gateway = gateway
-    for module in (sessions, me, two_factor, clinic, users, activations, machines):
+    for module in (sessions, me, two_factor, clinic, users, activations, machines, forward_auth):
         # Taken as they are rather than included: one flat table, which `check_declared` sees whole.
         app.router.routes.extend(module.router.routes)
     app.router.routes.extend(pages.routes())

@@ -7,7 +7,6 @@ CSRF token.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import Depends
@@ -34,9 +33,10 @@ from services.identity.standing import refusal_of, unauthenticated
 
 CSRF_HEADER = "x-csrf-token"
 CSRF_FIELD = "csrf"
+FORWARDED_METHOD_HEADER = "X-Forwarded-Method"
+BACKGROUND_HEADER = "X-Countersign-Background"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
-_RENEW_AFTER = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +87,14 @@ class Admits:
         unless_budget_spent: bool = False,
         role: Role | None = None,
         renews: bool = True,
+        proxied: bool = False,
     ) -> None:
         self.states = states
         self.step_up = step_up
         self.role = role
         self._unless_budget_spent = unless_budget_spent
         self._renews = renews
+        self._proxied = proxied
 
     @classmethod
     def active(cls, *, step_up: bool = False, role: Role | None = None, unless_budget_spent: bool = False) -> "Admits":
@@ -110,9 +112,16 @@ class Admits:
         """Every session that lives. Its standing is not computed; what the route does must be right in any."""
         return cls(None, renews=renews)
 
+    @classmethod
+    def proxied(cls) -> "Admits":
+        """Active sessions, of whoever sent the request that a reverse proxy asks about."""
+        return cls(frozenset({SessionState.ACTIVE}), proxied=True)
+
     async def __call__(self, request: Request) -> Access:
         gateway: Gateway = request.app.state.gateway
-        token, by_cookie = _token(request, gateway)
+        # A proxy asks by GET about a request of any method. One that does not say which is taken for a change.
+        method = request.headers.get(FORWARDED_METHOD_HEADER, "") if self._proxied else request.method
+        token, by_cookie = _token(request, gateway, method)
         signed_in = await gateway.standings.signed_in(token)
         client = gateway.client_of(request.scope)
         if by_cookie and request.method not in _SAFE:
@@ -126,8 +135,8 @@ class Admits:
             raise ServiceError(ErrorCode.FORBIDDEN, "Only an administrator of the clinic may do this.")
         if self.step_up:
             await self._require_step_up(gateway, signed_in)
-        if self._renews:
-            await _renew(gateway, signed_in.session)
+        if self._renews and not (self._proxied and request.headers.get(BACKGROUND_HEADER) == "1"):
+            await gateway.standings.renew(signed_in.session)
         return Access(signed_in, standing, client, by_cookie)
 
     async def _require_step_up(self, gateway: Gateway, signed_in: SignedIn) -> None:
@@ -185,7 +194,7 @@ def _declarations(dependant: Dependant) -> "list[Admits | Public]":
     return found
 
 
-def _token(request: Request, gateway: Gateway) -> tuple[str, bool]:
+def _token(request: Request, gateway: Gateway, method: str) -> tuple[str, bool]:
     authorization = request.headers.get("authorization")
     if authorization is not None:
         scheme, _, token = authorization.partition(" ")
@@ -193,8 +202,9 @@ def _token(request: Request, gateway: Gateway) -> tuple[str, bool]:
             raise unauthenticated()
         return token.strip(), False
     token = request.cookies.get(gateway.cookies.name, "")
-    # Cookies never count across origins: a foreign read is nobody's, a foreign mutation is refused below.
-    if not token or (request.method in _SAFE and is_foreign(request, gateway)):
+    # Cookies never count across origins: a foreign read is nobody's, and so is all that a proxy asks about; a foreign
+    # mutation of ours is refused below.
+    if not token or (request.method in _SAFE and is_foreign(request, gateway, method)):
         raise unauthenticated()
     return token, True
 
@@ -209,15 +219,11 @@ async def _check_csrf(request: Request, gateway: Gateway, signed_in: SignedIn) -
         raise ServiceError(ErrorCode.FORBIDDEN, "This form is no longer good. Please reload the page and try again.")
 
 
-def is_foreign(request: Request, gateway: Gateway) -> bool:
-    """Whether another site made the browser send this; a link that somebody followed from there is not meant."""
+def is_foreign(request: Request, gateway: Gateway, method: str | None = None) -> bool:
+    """Whether another site made the browser send this; a link that somebody followed from there is not meant.
+    `method`: of the request that a proxy asks about."""
     origin = request.headers.get("origin")
     site = request.headers.get("sec-fetch-site")
-    sent_from_elsewhere = request.method not in _SAFE and site in ("cross-site", "same-site")
+    asked = request.method if method is None else method
+    sent_from_elsewhere = asked not in _SAFE and site in ("cross-site", "same-site")
     return sent_from_elsewhere or (origin is not None and origin != gateway.settings.public_origin)
-
-
-async def _renew(gateway: Gateway, session: Session) -> None:
-    now = gateway.clock.now()
-    if session.waiting_until is None and now - session.last_seen_at >= _RENEW_AFTER:
-        await gateway.session_store.seen(session.id, now)

@@ -39,6 +39,10 @@ class IdentitySettings(SealedServiceSettings):
     """Origins, separated by commas, whose scripts may call with a bearer token."""
     trusted_proxies: str = ""
     """Addresses, separated by commas, whose X-Forwarded-For is believed; exactly one hop."""
+    grpc_listen: str = ""
+    """Where back ends ask who sent a request (`countersign.identity.v1`); empty: nowhere."""
+    backends: str = "backend"
+    """Names, separated by commas, of which a back end's certificate must carry one."""
     product_name: str = "Countersign"
     support_contact: str = ""
     argon2_memory_kib: int = 47104
@@ -94,6 +98,10 @@ class IdentitySettings(SealedServiceSettings):
     @cached_property
     def proxies(self) -> frozenset[str]:
         return frozenset(str(ipaddress.ip_address(item)) for item in _items(self.trusted_proxies))
+
+    @cached_property
+    def backend_names(self) -> frozenset[str]:
+        return frozenset(_items(self.backends))
 
     @cached_property
     def public_origin(self) -> str:

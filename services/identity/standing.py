@@ -15,6 +15,7 @@ from services.identity.model import (
     ClinicId,
     Decision,
     EndCause,
+    Session,
     SessionState,
     SignedIn,
     User,
@@ -28,6 +29,7 @@ from services.identity.sessions import Standing, digest_of, end_of, needs_policy
 from services.identity.store.sessions import SessionStore
 
 _HOLD = timedelta(seconds=2)
+_RENEW_AFTER = timedelta(seconds=1)
 _MOST_ENTRIES = 20_000
 _SENTENCES = {
     EndCause.IDLE: "You were signed out because nothing happened for a while. Please sign in again.",
@@ -94,6 +96,12 @@ class Standings:
         if state is SessionState.ACTIVE and session.waiting_until is not None and facts.decision is not None:
             await self._sessions.became_active(session, self._clock.now(), facts.decision.idle_minutes)
         return standing_of(state, facts.factors, facts.decision)
+
+    async def renew(self, session: Session) -> None:
+        """Somebody is there: the idle time begins anew. A session that has only ever waited has none."""
+        now = self._clock.now()
+        if session.waiting_until is None and now - session.last_seen_at >= _RENEW_AFTER:
+            await self._sessions.seen(session.id, now)
 
     async def view(self, signed_in: SignedIn, *, fresh: bool = False) -> Standing:
         """Where the session stands, as far as it can be said: what is away leaves out what depends on it, and an

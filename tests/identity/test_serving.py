@@ -14,10 +14,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from countersign.identity.v1 import sessions_pb2
+from countersign.identity.v1.sessions_pb2_grpc import SessionsStub
 from pydantic import SecretStr, ValidationError
 
 from deploy.embedded import free_port
+from services.common.errors import ServiceError
+from services.common.rpc_client import Peer
 from services.identity.settings import IdentitySettings
+from tests.conftest import MakeCertificates
 from tests.identity.conftest import PASSWORD, Person, Stack
 
 ROOT = Path(__file__).parent.parent.parent
@@ -27,6 +32,7 @@ ROOT = Path(__file__).parent.parent.parent
 class Served:
     process: asyncio.subprocess.Process
     port: int
+    rpc_port: int
 
     @property
     def url(self) -> str:
@@ -60,7 +66,7 @@ def environment_of(settings: IdentitySettings, **changes: str) -> dict[str, str]
 
 @asynccontextmanager
 async def serving(stack: Stack, log: Path) -> AsyncIterator[Served]:
-    port = free_port()
+    port, rpc_port = free_port(), free_port()
     with log.open("wb") as written:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -68,11 +74,11 @@ async def serving(stack: Stack, log: Path) -> AsyncIterator[Served]:
             "services.identity",
             "serve",
             cwd=ROOT,
-            env=environment_of(stack.settings, listen=f"127.0.0.1:{port}"),
+            env=environment_of(stack.settings, listen=f"127.0.0.1:{port}", grpc_listen=f"127.0.0.1:{rpc_port}"),
             stdout=written,
             stderr=written,
         )
-        served = Served(process, port)
+        served = Served(process, port, rpc_port)
         try:
             async with httpx.AsyncClient() as client:
                 for _ in range(300):
@@ -142,6 +148,25 @@ async def test_a72_the_process_survives_what_a_socket_can_bring_and_drains_when_
     assert '"route": "/v1/sessions"' in written
     assert PASSWORD not in written
     assert "Traceback" not in written
+
+
+async def test_the_door_for_back_ends_opens_with_the_process_and_drains_with_it(
+    stack: Stack, person: Person, certificates: MakeCertificates, tmp_path: Path
+) -> None:
+    await person.sign_in()
+    async with serving(stack, tmp_path / "log") as served:
+        back_end = Peer(SessionsStub, f"127.0.0.1:{served.rpc_port}", "identity", certificates("backend"))
+        await back_end.ping(10.0)
+        request = sessions_pb2.AuthenticateRequest(token=person.token, background=True)
+        # The process has the clock of the wall, and the session is of another day: what matters is who answers.
+        with pytest.raises(ServiceError) as refused:
+            await back_end.call(back_end.stub.Authenticate, request, 10.0)
+        assert refused.value.members["cause"] in ("expired", "idle")
+        served.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(served.process.wait(), 15) == 0
+        with pytest.raises(ServiceError):
+            await back_end.ping()
+        await back_end.close()
 
 
 @pytest.mark.parametrize(

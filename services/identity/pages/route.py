@@ -44,10 +44,24 @@ class PageRoute(APIRoute):
         return answer
 
 
+def way_forward(request: Request, gateway: Gateway, error: ServiceError) -> str | None:
+    """The page that helps whoever is refused so, or None where no page does."""
+    if error.code is not ErrorCode.UNAUTHENTICATED:
+        return _LED_TO.get(error.code)
+    slug = remembered_clinic(request, gateway)
+    why = ""
+    if cause := error.members.get("cause"):
+        why = "?done=idle" if cause == EndCause.IDLE else "?done=over"
+    return f"/c/{slug}{why}" if slug else f"/{why}"
+
+
 def _refusal(request: Request, error: ServiceError) -> Response:
     gateway: Gateway = request.app.state.gateway
     if error.code is ErrorCode.UNAUTHENTICATED:
-        return _to_sign_in(request, gateway, error)
+        response: Response = lead_to(gateway, way_forward(request, gateway, error) or "/")
+        if not is_foreign(request, gateway):  # another site's request is nobody's, and signs nobody out
+            response.set_cookie(**gateway.cookies.gone())
+        return response
     if error.code is ErrorCode.STEP_UP_REQUIRED:
         path = request.scope["path"]
         return lead_to(gateway, f"/code?then={path if path in RETURNS else '/me'}")
@@ -61,14 +75,3 @@ def _refusal(request: Request, error: ServiceError) -> Response:
         sentence=told(error),
         on={"path": "/me", "words": "Go on"},
     )
-
-
-def _to_sign_in(request: Request, gateway: Gateway, error: ServiceError) -> Response:
-    slug = remembered_clinic(request, gateway)
-    why = ""
-    if cause := error.members.get("cause"):
-        why = "?done=idle" if cause == EndCause.IDLE else "?done=over"
-    response = lead_to(gateway, f"/c/{slug}{why}" if slug else f"/{why}")
-    if not is_foreign(request, gateway):  # another site's request is nobody's, and signs nobody out
-        response.set_cookie(**gateway.cookies.gone())
-    return response
