@@ -24,6 +24,7 @@ from services.otp.enrolment import EnrolmentDesk
 from services.otp.factors import Factors
 from services.otp.marks import Marks
 from services.otp.peers import NotifierPeer
+from services.otp.prepared_codes import PreparedCodes
 from services.otp.sending_limits import SendingLimits
 from services.otp.servicer import ALLOWED, OtpServicer
 from services.otp.settings import OtpSettings
@@ -62,11 +63,12 @@ class OtpService:
         sender = CodeSender(challenges, vault, marks, NotifierPeer(self._notifier), limits, clock)
         turns, sending_turns = Turns(), Turns()
         self._hasher = BackupCodeHasher(marks)
+        self._codes = PreparedCodes(self._hasher)
         self._upkeep = Upkeep(self._database)
         self._upkeep_task: asyncio.Task[None] | None = None
         servicer = OtpServicer(
             Verification(accounts, BackupCodes(self._database), vault, marks, self._hasher, turns, clock),
-            Confirmation(accounts, vault, marks, self._hasher, turns, clock),
+            Confirmation(accounts, vault, marks, self._codes, turns, clock),
             EnrolmentDesk(
                 accounts,
                 Enrolments(self._database),
@@ -74,13 +76,14 @@ class OtpService:
                 sender,
                 vault,
                 limits,
+                self._codes,
                 sending_turns,
                 clock,
                 settings.product_name,
             ),
             # Apart from the line for verifying: handing a code over may take as long as the notifier does.
             SignInCodes(accounts, challenges, sender, vault, sending_turns, clock),
-            Factors(accounts, self._hasher, turns, clock),
+            Factors(accounts, self._codes, turns, clock),
             clock,
         )
         self.server = RpcServer(settings.listen, settings.tls_dir, ALLOWED)
@@ -103,6 +106,7 @@ class OtpService:
         await self._notifier.close()
         await self._redis.aclose(close_connection_pool=True)
         await self._database.close()
+        self._codes.close()
         self._hasher.close()
 
     async def _keep_up(self) -> None:

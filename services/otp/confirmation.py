@@ -14,7 +14,7 @@ from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError, unavailable
 from services.otp import sms_codes, totp
-from services.otp.backup_codes import SLOTS, BackupCodeHasher, NewSet
+from services.otp.backup_codes import SLOTS, NewSet
 from services.otp.code_shape import canonical
 from services.otp.enrolment import gone, not_found, totp_secret_of
 from services.otp.judgement import ACCEPTED_AGAIN_FOR, judge, refusal_by_budget, verdict_event
@@ -32,6 +32,7 @@ from services.otp.model import (
     TotpFactor,
     Verdict,
 )
+from services.otp.prepared_codes import PreparedCodes
 from services.otp.store.accounts import Accounts, AttemptAlreadyTold, HeldAccount, Telling
 from services.otp.turns import Turns
 from services.otp.vault import Vault, enrolment_context, sms_phone_context, totp_secret_context
@@ -71,12 +72,12 @@ class _NeedsNewSet(Exception):
 
 class Confirmation:
     def __init__(
-        self, accounts: Accounts, vault: Vault, marks: Marks, hasher: BackupCodeHasher, turns: Turns, clock: Clock
+        self, accounts: Accounts, vault: Vault, marks: Marks, codes: PreparedCodes, turns: Turns, clock: Clock
     ) -> None:
         self._accounts = accounts
         self._vault = vault
         self._marks = marks
-        self._hasher = hasher
+        self._codes = codes
         self._turns = turns
         self._clock = clock
 
@@ -101,7 +102,7 @@ class Confirmation:
                             new_set
                         )
                 except _NeedsNewSet:
-                    new_set = await self._hasher.new_set(user_id)
+                    new_set = await self._codes.take(user_id)
                 except AttemptAlreadyTold:
                     continue
         raise unavailable("account")

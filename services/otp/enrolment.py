@@ -14,8 +14,9 @@ from services.common.errors import ErrorCode, ServiceError
 from services.common.logs import mask_phone
 from services.otp import totp
 from services.otp.challenges import Addressee, CodeSender, SentCode, refuse_while_spent
-from services.otp.model import Caller, Enrolment, EnrolmentId, EnrolmentKind, LoginId, SessionId, UserId
+from services.otp.model import Account, Caller, Enrolment, EnrolmentId, EnrolmentKind, LoginId, SessionId, UserId
 from services.otp.peers import MessageKind
+from services.otp.prepared_codes import PreparedCodes
 from services.otp.sending_limits import ENROLMENTS_PER_USER, SendingLimits, sms_spends
 from services.otp.store.accounts import Accounts
 from services.otp.store.challenges import Challenges as ChallengeStore
@@ -58,6 +59,7 @@ class EnrolmentDesk:
         sender: CodeSender,
         vault: Vault,
         limits: SendingLimits,
+        codes: PreparedCodes,
         turns: Turns,
         clock: Clock,
         issuer: str,
@@ -68,6 +70,7 @@ class EnrolmentDesk:
         self._sender = sender
         self._vault = vault
         self._limits = limits
+        self._codes = codes
         self._turns = turns
         self._clock = clock
         self._issuer = issuer
@@ -85,6 +88,7 @@ class EnrolmentDesk:
                 enrolment = self._new(caller, EnrolmentKind.TOTP, f"{secret}{_SEPARATOR}{label}", None, None)
                 await held.enrolments.begin(enrolment)
                 await held.record(_started(caller, enrolment))
+            self._prepare_codes(held.account, enrolment)
             return self._offer(enrolment)
 
     async def get_totp(self, user_id: UserId, session_id: SessionId, enrolment_id: EnrolmentId) -> TotpOffer:
@@ -115,7 +119,16 @@ class EnrolmentDesk:
                 await held.enrolments.begin(enrolment)
                 challenge = await self._sender.draw(held, LoginId(enrolment.id), request_id, to)
                 await held.record(_started(caller, enrolment))
+            self._prepare_codes(held.account, enrolment)
             return SmsOffer(enrolment, await self._sender.hand_over(challenge, to, spends))
+
+    def _prepare_codes(self, account: Account | None, enrolment: Enrolment) -> None:
+        """Backup codes that the confirmation is likely to need."""
+        if enrolment.kind is EnrolmentKind.PHONE_PROOF:
+            return
+        held = account and (account.totp if enrolment.kind is EnrolmentKind.TOTP else account.sms)
+        if account is None or account.backup_codes_left == 0 or held is not None:
+            self._codes.prepare(enrolment.user_id)
 
     async def _repeat_sms(self, enrolment: Enrolment, to: Addressee) -> SmsOffer:
         challenge = await self._challenges.newest(enrolment.user_id, LoginId(enrolment.id))

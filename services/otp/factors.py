@@ -10,17 +10,18 @@ from datetime import datetime
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
-from services.otp.backup_codes import SLOTS, BackupCodeHasher, NewSet
+from services.otp.backup_codes import SLOTS, NewSet
 from services.otp.guess_budget import GuessBudget
 from services.otp.model import Account, Caller, ClinicId, Method, UserId
+from services.otp.prepared_codes import PreparedCodes
 from services.otp.store.accounts import Accounts, HeldAccount
 from services.otp.turns import Turns
 
 
 class Factors:
-    def __init__(self, accounts: Accounts, hasher: BackupCodeHasher, turns: Turns, clock: Clock) -> None:
+    def __init__(self, accounts: Accounts, codes: PreparedCodes, turns: Turns, clock: Clock) -> None:
         self._accounts = accounts
-        self._hasher = hasher
+        self._codes = codes
         self._turns = turns
         self._clock = clock
 
@@ -35,7 +36,7 @@ class Factors:
     async def regenerate_backup_codes(self, caller: Caller) -> tuple[NewSet, datetime]:
         async with self._turns.turn(caller.user_id):
             _check_has_factor(await self._accounts.read(caller.user_id))
-            new_set = await self._hasher.new_set(caller.user_id)
+            new_set = await self._codes.take(caller.user_id)
             async with self._accounts.hold(caller.user_id) as held:
                 now = self._clock.now()
                 account = _check_has_factor(held.account)

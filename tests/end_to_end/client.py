@@ -171,8 +171,10 @@ class Client:
         path = f"/v1/me/two-factor/totp/{enrolment['enrolment_id']}/confirm"
         body = {"code": authenticator.code()}
         confirmed = self.post(path, body)
-        if confirmed.status_code == 503:
-            # Ten backup codes are hashed meanwhile; on a machine with much else to do that may take too long once.
+        for _ in range(3):
+            if confirmed.status_code != 503:
+                break
+            # Ten backup codes are hashed meanwhile; on a machine with much else to do that may take too long.
             time.sleep(confirmed.json()["retry_after"])
             confirmed = self.post(path, body)
         answer: dict[str, Any] = ok(confirmed)
