@@ -6,6 +6,7 @@ set -eu
 export COMPOSE_PROJECT_NAME=countersign-test COMPOSE_PROFILES=standin COUNTERSIGN_TAG=test
 export PORT="${PORT:-18080}" STANDIN_PORT="${STANDIN_PORT:-18090}"
 export EDGE_SUBNET=10.213.78.0/27 EDGE_RANGE=10.213.78.16/28 EDGE_ADDRESS=10.213.78.2
+export FRONT_SUBNET=10.213.78.32/28 FRONT_GATEWAY=10.213.78.33
 export STACK=compose TWILIO_STANDIN="http://127.0.0.1:$STANDIN_PORT"
 # Nothing of the caller's: neither an account that costs money nor an address that is not this machine.
 export TWILIO_ACCOUNT_SID='' TWILIO_AUTH_TOKEN='' TWILIO_FROM='' TWILIO_MESSAGING_SERVICE_SID=''

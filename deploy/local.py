@@ -44,11 +44,13 @@ class Interrupted(BaseException):
 def up(state: Path) -> int:
     """`make up`: starts the stack, says where to go, runs until interrupted. Answers the exit code."""
     _on_signals(_interrupt)
-    port = chosen_port()
+    port = chosen_port("PORT", "8080")
+    standin = chosen_port("STANDIN_PORT", "0")
     with held(state):
         wait_for_leftovers(process_groups(state))
         (state / "stack.json").unlink(missing_ok=True)
         refuse_used_port(port)
+        refuse_used_port(standin, "STANDIN_PORT")
         stack = LocalStack(state, port)
         say(f"Countersign: starting in {state}")
         complaint = ""
@@ -184,10 +186,11 @@ def who_holds(state: Path) -> str:
     )
 
 
-def chosen_port() -> int:
-    text = os.environ.get("PORT") or "8080"
-    if not text.isdigit() or not 1 <= int(text) <= 65535:
-        raise NotUp(f"PORT is {text!r}; it must be a number from 1 to 65535.")
+def chosen_port(name: str, default: str) -> int:
+    """Of the environment; a default of 0 leaves the choice to us."""
+    text = os.environ.get(name) or default
+    if text != default and not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
+        raise NotUp(f"{name} is {text!r}; it must be a number from 1 to 65535.")
     return int(text)
 
 

@@ -49,7 +49,7 @@ class LocalStack:
         with step("secrets and certificates"):
             make_files(self.layout, database_exists=(self.postgres_folder / "PG_VERSION").exists())
         postgres = EmbeddedPostgres(self.postgres_folder, superuser_password(self.layout))
-        self.topology = Topology(self.state, self.layout, self.port, postgres, os.environ)
+        self.topology = Topology.on_free_ports(self.state, self.layout, self.port, postgres, os.environ)
         with step("PostgreSQL and two Redis"):
             self._start_servers(postgres)
         with step("databases and migrations"):

@@ -8,7 +8,7 @@ import random
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.credentials import KEYRING, Layout
@@ -18,6 +18,7 @@ from deploy.embedded import EmbeddedPostgres
 ROOT = Path(__file__).resolve().parent.parent
 _PASSED_ON = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "GRPC_VERBOSITY")
 _FOR_THE_WAY_OUT = ("HTTPS_PROXY", "https_proxy", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+_OF_ALL = ("LOG_LEVEL", "OTLP_ENDPOINT")  # settings that every process of ours takes
 _PORTS = (
     *("otp", "policy", "notifier", "twilio", "redis", "broker"),
     *(f"{name}-metrics" for name in (*SERVICES, "worker", "relay")),
@@ -27,10 +28,10 @@ _SMALL = {"MALLOC_ARENA_MAX": "2"}
 
 
 class PortInUse(Exception):
-    """The one port that is not of our choosing belongs to another program."""
+    """A port that is not of our choosing belongs to another program."""
 
-    def __init__(self, port: int) -> None:
-        super().__init__(f"Port {port} is in use by another program. Choose another one: PORT=9080 make up")
+    def __init__(self, port: int, name: str = "PORT") -> None:
+        super().__init__(f"Port {port} is in use by another program. Choose another one: {name}=9080 make up")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,17 @@ class Topology:
     port: int
     postgres: EmbeddedPostgres
     settings: Mapping[str, str]
-    ports: Mapping[str, int] = field(default_factory=lambda: free_ports(_PORTS))
+    ports: Mapping[str, int]
+
+    @classmethod
+    def on_free_ports(
+        cls, state: Path, layout: Layout, port: int, postgres: EmbeddedPostgres, settings: Mapping[str, str]
+    ) -> "Topology":
+        """Takes a free port for everything but the gateway, and the stand-in where STANDIN_PORT says it."""
+        ports = free_ports(_PORTS)
+        if chosen := settings.get("STANDIN_PORT"):
+            ports["twilio"] = int(chosen)
+        return cls(state, layout, port, postgres, settings, ports)
 
     @property
     def gateway(self) -> str:
@@ -113,6 +124,7 @@ class Topology:
             f"{prefix}_SECRETS_DIR": str(self.layout.secrets(process)),
             f"{prefix}_METRICS_LISTEN": self._at(f"{process}-metrics"),
             f"{prefix}_DATABASE_URL": self.postgres.url(service, service),
+            **{f"{prefix}_{name}": self.settings[name] for name in _OF_ALL if self.settings.get(name)},
         }
         if process == service:
             common[f"{prefix}_SEALER_DATABASE_URL"] = self.postgres.url(service, f"{service}_sealer")
@@ -132,6 +144,7 @@ class Topology:
             "IDENTITY_TRUSTED_PROXIES": self.settings.get("TRUSTED_PROXIES", ""),
             "IDENTITY_PRODUCT_NAME": self.settings.get("PRODUCT_NAME", ""),
             "IDENTITY_SUPPORT_CONTACT": self.settings.get("SUPPORT_CONTACT", ""),
+            "IDENTITY_ARGON2_MEMORY_KIB": self.settings.get("ARGON2_MEMORY_KIB", ""),
             # A password hash takes 46 MiB anew each time: in huge pages a quarter less CPU, as most of it was faults.
             "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
         }
@@ -184,10 +197,10 @@ def free_ports(names: tuple[str, ...]) -> dict[str, int]:
     return found
 
 
-def refuse_used_port(port: int) -> None:
-    """Raises `PortInUse`."""
+def refuse_used_port(port: int, name: str = "PORT") -> None:
+    """Raises `PortInUse`. `name`: the variable that chooses it."""
     if not is_free(port):
-        raise PortInUse(port)
+        raise PortInUse(port, name)
 
 
 def is_free(port: int) -> bool:

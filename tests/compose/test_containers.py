@@ -1,6 +1,8 @@
 """What a container of the running stack can and cannot do, tried from inside it (P22, A70)."""
 
 import json
+import os
+import socket
 import subprocess
 
 import pytest
@@ -43,6 +45,20 @@ for host, port in {targets!r}.items():
         pass
 """
     return set(inside(service, code).split())
+
+
+def test_a_caller_on_this_machine_comes_from_the_gateway_s_address() -> None:
+    """What the runbook says to write into TRUSTED_PROXIES for a proxy on the host."""
+    peers = """
+told = open("/proc/net/tcp").read() + open("/proc/net/tcp6").read()
+for local, remote, state in (line.split()[1:4] for line in told.splitlines() if ":" in line.split()[0]):
+    if local.endswith(":1F90") and state == "01":
+        print(".".join(str(int(remote.split(":")[0][-8:][at : at + 2], 16)) for at in (6, 4, 2, 0)))
+"""
+    with socket.create_connection(("127.0.0.1", int(os.environ.get("PORT", "8080"))), 5) as caller:
+        caller.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert caller.recv(100).startswith(b"HTTP/1.1 200")
+        assert os.environ.get("FRONT_GATEWAY", "10.213.77.33") in inside("identity", peers).split()
 
 
 @pytest.mark.parametrize("service", OURS)

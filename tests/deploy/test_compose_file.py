@@ -1,11 +1,15 @@
 """docker-compose.yml as it is written: every container hardened, one way in, one way out."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from deploy.topology import ROOT
+from deploy.credentials import Layout
+from deploy.embedded import EmbeddedPostgres
+from deploy.topology import ROOT, Topology
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -60,6 +64,26 @@ def test_p22_only_the_worker_and_caddy_are_in_a_network_with_a_way_out() -> None
         assert "networks" in service or name == "bootstrap", f"{name} would join the default network, which is open"
 
 
+TRACES: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.traces.yml").read_text())
+
+
+def test_p22_with_traces_each_service_meets_the_collector_alone_and_has_no_way_out() -> None:
+    """The override adds a closed network a process; only the collector is in all of them, and in one that is open."""
+    sending = {
+        name for name, service in SERVICES.items() if any("OTLP" in key for key in service.get("environment", ()))
+    }
+    assert set(TRACES["services"]) == sending | {"collector"}
+    for name in sending:
+        added = TRACES["services"][name]
+        assert added == {"networks": [f"traces-{name}"]}
+        assert TRACES["networks"][f"traces-{name}"] == {"internal": True}
+    collector = TRACES["services"]["collector"]
+    assert set(collector["networks"]) == {f"traces-{name}" for name in sending} | {"traces-out"}
+    assert "ports" not in collector
+    assert collector["read_only"] is True
+    assert collector["cap_drop"] == ["ALL"]
+
+
 def test_p22_each_service_meets_its_own_database_and_the_queue_is_between_relay_and_worker() -> None:
     assert {name for name in SERVICES if "queue" in networks(name)} == {"broker", "relay", "worker"}
     assert {name for name in SERVICES if "limits" in networks(name)} == {"redis", "identity", "otp"}
@@ -84,3 +108,32 @@ def test_each_container_sees_its_own_secrets_and_nobody_else_s() -> None:
         assert seen <= allowed, name
         whole = [v for v in service.get("volumes", []) if isinstance(v, str) and v.startswith("state:")]
         assert bool(whole) == (name in ("bootstrap", "databases")), name
+
+
+def test_the_example_names_every_variable_that_is_read_with_its_default() -> None:
+    """A line for each, and no other."""
+    compose = (ROOT / "docker-compose.yml").read_text() + (ROOT / "deploy" / "compose.traces.yml").read_text()
+    read = dict(re.findall(r"\$\{([A-Z0-9_]+)(?::-([^$}]*))?", compose))
+    told = dict(re.findall(r"^#([A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert set(told) == set(read)
+    for name in ("PORT", "STANDIN_PORT", "BIND", "LOG_LEVEL", "COUNTERSIGN_TAG", *(n for n in read if "EDGE" in n)):
+        assert told[name] == read[name], name
+
+
+def test_the_local_stack_takes_the_same_names(tmp_path: Path) -> None:
+    example, _, _ = (ROOT / ".env.example").read_text().partition("Compose alone ---")
+    names = set(re.findall(r"^#([A-Z0-9_]+)=", example, re.MULTILINE)) - {"PORT"}
+    assert names >= {"LOG_LEVEL", "OTLP_ENDPOINT", "STANDIN_PORT", "ARGON2_MEMORY_KIB", "TWILIO_FROM"}
+    given = {name: f"value of {name}" for name in names} | {"STANDIN_PORT": "18123"}
+    postgres = EmbeddedPostgres(tmp_path / "postgres", "")
+    layout = Layout(tmp_path, tmp_path / "authority")
+    topology = Topology.on_free_ports(tmp_path, layout, 8080, postgres, given)
+    environments = topology.environments()
+    assert topology.twilio == "http://127.0.0.1:18123"
+    assert "127.0.0.1:18123" in topology.commands()["twilio"]
+    reached = {value for environment in environments.values() for value in environment.values()}
+    assert {value for name, value in given.items() if name != "STANDIN_PORT"} <= reached
+    for process in ("identity", "otp", "policy", "notifier", "relay", "worker"):
+        prefix = "NOTIFIER" if process in ("relay", "worker") else process.upper()
+        assert environments[process][f"{prefix}_LOG_LEVEL"] == given["LOG_LEVEL"]
+        assert environments[process][f"{prefix}_OTLP_ENDPOINT"] == given["OTLP_ENDPOINT"]
