@@ -13,6 +13,7 @@ from pathlib import Path
 import typer
 
 from services.common import logs, metrics, tracing
+from services.common.audit_command import add_verify_audit
 from services.common.clock import SystemClock
 from services.common.migrate import migrate as apply_migrations
 from services.common.postgres import Database
@@ -28,6 +29,9 @@ from services.notifier.settings import (
 from services.notifier.store import DeliveryStore
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Deliveries: text messages, sent at most once.")
+
+
+add_verify_audit(app, "notifier", Settings.load)
 
 
 @app.command()
@@ -100,6 +104,8 @@ async def _serve(settings: FrontSettings) -> None:
     from countersign.notifier.v1 import notifier_pb2
     from countersign.notifier.v1.notifier_pb2_grpc import add_NotifierServicer_to_server
 
+    from services.common.audit_sealer import Sealer
+    from services.common.audit_servicer import AUDIT_ALLOWED, serve_audit
     from services.common.rpc_server import RpcServer
     from services.notifier import providers
     from services.notifier.callbacks import Callbacks
@@ -112,17 +118,23 @@ async def _serve(settings: FrontSettings) -> None:
     found = providers.from_settings(settings)
     deliveries = Deliveries(store, _keyring(settings.keyring_file), found.is_there, clock)
     callbacks = Callbacks(store, found.configured, settings.status_callback, clock)
-    server = RpcServer(settings.listen, settings.tls_dir, ALLOWED)
+    sealer = Sealer(
+        Database(settings.sealer_database_url, settings.sealer_database_password.get_secret_value(), 1), clock
+    )
+    server = RpcServer(settings.listen, settings.tls_dir, {**ALLOWED, **AUDIT_ALLOWED})
     server.register(
         add_NotifierServicer_to_server,
         NotifierServicer(deliveries, callbacks),
         notifier_pb2.DESCRIPTOR.services_by_name["Notifier"],
     )
+    serve_audit(server, database)
     server.follow(store.ping)
+    await sealer.start()
     await server.start()
     try:
         await server.run_until_stopped()
     finally:
+        await sealer.close()
         await database.close()
 
 

@@ -6,6 +6,7 @@ import typer
 import uvloop
 
 from services.common import logs, metrics, tracing
+from services.common.audit_command import add_verify_audit
 from services.common.clock import SystemClock
 from services.common.migrate import migrate as apply_migrations
 from services.common.settings import load_settings
@@ -13,6 +14,9 @@ from services.otp.app import OtpService
 from services.otp.settings import OtpMigrationSettings, OtpSettings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Codes: TOTP, backup codes, text messages.")
+
+
+add_verify_audit(app, "otp", OtpSettings.load)
 
 
 @app.command()

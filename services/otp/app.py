@@ -10,6 +10,8 @@ from countersign.otp.v1 import otp_pb2
 from countersign.otp.v1.otp_pb2_grpc import add_OtpServicer_to_server
 
 from services.common import rate_limit
+from services.common.audit_sealer import Sealer
+from services.common.audit_servicer import AUDIT_ALLOWED, serve_audit
 from services.common.clock import Clock
 from services.common.errors import ServiceError
 from services.common.logs import get_logger
@@ -86,8 +88,12 @@ class OtpService:
             Factors(accounts, self._codes, turns, clock),
             clock,
         )
-        self.server = RpcServer(settings.listen, settings.tls_dir, ALLOWED)
+        self._sealer = Sealer(
+            Database(settings.sealer_database_url, settings.sealer_database_password.get_secret_value(), 1), clock
+        )
+        self.server = RpcServer(settings.listen, settings.tls_dir, {**ALLOWED, **AUDIT_ALLOWED})
         self.server.register(add_OtpServicer_to_server, servicer, otp_pb2.DESCRIPTOR.services_by_name["Otp"])
+        serve_audit(self.server, self._database)
         self.server.follow(accounts.ping)
         self.server.follow(vault.ensure_ready)
 
@@ -95,6 +101,7 @@ class OtpService:
         """Opens what it needs and listens; answers the port."""
         await self._database.open()
         self._upkeep_task = asyncio.get_running_loop().create_task(self._keep_up())
+        await self._sealer.start()
         return await self.server.start()
 
     async def close(self) -> None:
@@ -103,6 +110,7 @@ class OtpService:
             self._upkeep_task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._upkeep_task
+        await self._sealer.close()
         await self._notifier.close()
         await self._redis.aclose(close_connection_pool=True)
         await self._database.close()

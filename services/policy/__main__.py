@@ -8,6 +8,9 @@ from countersign.policy.v1 import policy_pb2
 from countersign.policy.v1.policy_pb2_grpc import add_PolicyServicer_to_server
 
 from services.common import logs, metrics, tracing
+from services.common.audit_command import add_verify_audit
+from services.common.audit_sealer import Sealer
+from services.common.audit_servicer import AUDIT_ALLOWED, serve_audit
 from services.common.clock import SystemClock
 from services.common.migrate import migrate as apply_migrations
 from services.common.postgres import Database
@@ -18,6 +21,9 @@ from services.policy.servicer import ALLOWED
 from services.policy.settings import PolicyMigrationSettings, PolicySettings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Is a second factor enforced for a user, and why.")
+
+
+add_verify_audit(app, "policy", PolicySettings.load)
 
 
 @app.command()
@@ -47,17 +53,23 @@ async def _serve(settings: PolicySettings) -> None:
         settings.database_url, settings.database_password.get_secret_value(), settings.database_pool_size
     )
     await database.open()
-    server = RpcServer(settings.listen, settings.tls_dir, ALLOWED)
+    sealer = Sealer(
+        Database(settings.sealer_database_url, settings.sealer_database_password.get_secret_value(), 1), SystemClock()
+    )
+    server = RpcServer(settings.listen, settings.tls_dir, {**ALLOWED, **AUDIT_ALLOWED})
     server.register(
         add_PolicyServicer_to_server,
         build(database, SystemClock()),
         policy_pb2.DESCRIPTOR.services_by_name["Policy"],
     )
+    serve_audit(server, database)
     server.follow(database.ping)
+    await sealer.start()
     await server.start()
     try:
         await server.run_until_stopped()
     finally:
+        await sealer.close()
         await database.close()
 
 
