@@ -93,7 +93,7 @@ def returns(ward: Ward, limit: float = RECOVERY) -> float:
 
 
 @pytest.mark.parametrize("name", ["otp", "policy", "postgres"])
-def test_p19_f01_killed_it_opens_nothing_and_returns(local: LocalStack, ward: Ward, name: str) -> None:
+def test_p19_p20_f01_killed_it_opens_nothing_and_returns(local: LocalStack, ward: Ward, name: str) -> None:
     local.kill(name)
     try:
         for _ in range(2):
@@ -177,7 +177,7 @@ def test_f11_a_worker_killed_and_returned_sends_each_text_once(local: LocalStack
 
 
 @pytest.mark.parametrize("name", ["otp", "policy", "notifier", "redis", "postgres"])
-def test_f02_hanging_it_delays_nobody_beyond_the_deadlines(local: LocalStack, ward: Ward, name: str) -> None:
+def test_p20_f02_hanging_it_delays_nobody_beyond_the_deadlines(local: LocalStack, ward: Ward, name: str) -> None:
     _, client = ward.clinic.enrolled()
     with local.hung(name):
         for person in (ward.enrolled, ward.without):

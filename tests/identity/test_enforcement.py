@@ -125,7 +125,7 @@ async def test_narrowed_methods_lead_the_next_sign_in_to_an_allowed_factor(stack
     assert ended.json()["cause"] == "ended"
 
 
-async def test_p10_while_policy_is_away_nobody_gets_further_than_proven(stack: Stack, clinic: SomeClinic) -> None:
+async def test_p10_p20_while_policy_is_away_nobody_gets_further_than_proven(stack: Stack, clinic: SomeClinic) -> None:
     unproven, proven, pending = await clinic.person(), await clinic.person(), await clinic.person()
     await unproven.sign_in()
     for one in (proven, pending):
@@ -155,7 +155,9 @@ async def test_p10_while_policy_is_away_nobody_gets_further_than_proven(stack: S
     assert starting.status_code in (401, 503)
 
 
-async def test_p10_a34_while_otp_is_away_nobody_without_a_proof_gets_anywhere(stack: Stack, clinic: SomeClinic) -> None:
+async def test_p10_p20_a34_while_otp_is_away_nobody_without_a_proof_gets_anywhere(
+    stack: Stack, clinic: SomeClinic
+) -> None:
     unproven, proven = await clinic.person(), await clinic.person()
     await unproven.sign_in()
     await proven.sign_in()
