@@ -12,6 +12,8 @@ from deploy.credentials import Layout, Lost, database_passwords, make_secrets, s
 from deploy.databases import SERVICES, prepare
 
 _SERVERS = ("postgres", "redis", "broker")
+# For a back end of the product's own, which asks identity who sent a request. It runs as whom it likes, in our group.
+_CALLERS = ("backend",)
 
 
 def make_files(layout: Layout, *, database_exists: bool) -> list[str]:
@@ -20,8 +22,8 @@ def make_files(layout: Layout, *, database_exists: bool) -> list[str]:
     renewed = []
     try:
         make_authority(layout.authority)
-        for name in (*SERVICES, *_SERVERS):
-            mode = layout.open_folder(layout.tls(name), foreign=name in _SERVERS)
+        for name in (*SERVICES, *_SERVERS, *_CALLERS):
+            mode = layout.open_folder(layout.tls(name), foreign=name in _SERVERS + _CALLERS)
             if make_leaf(layout.authority, layout.tls(name), [name], key_mode=mode):
                 renewed.append(name)
     except ValueError as error:

@@ -5,6 +5,7 @@ set -eu
 
 export COMPOSE_PROJECT_NAME=countersign-test COMPOSE_PROFILES=standin COUNTERSIGN_TAG=test
 export PORT="${PORT:-18080}" STANDIN_PORT="${STANDIN_PORT:-18090}"
+export EDGE_HTTP_PORT="${EDGE_HTTP_PORT:-18081}" EDGE_HTTPS_PORT="${EDGE_HTTPS_PORT:-18443}" EDGE_BIND=127.0.0.1
 export EDGE_SUBNET=10.213.78.0/27 EDGE_RANGE=10.213.78.16/28 EDGE_ADDRESS=10.213.78.2
 export FRONT_SUBNET=10.213.78.32/28 FRONT_GATEWAY=10.213.78.33
 export STACK=compose TWILIO_STANDIN="http://127.0.0.1:$STANDIN_PORT"
@@ -29,3 +30,9 @@ began=$(date +%s)
 docker compose up --build --wait --quiet-pull
 echo "up, built and healthy in $(($(date +%s) - began)) s"
 "${PYTHON:-.venv/bin/python}" -m pytest -q tests/compose tests/end_to_end "$@"
+
+# Again as one host with an app behind Caddy and the sign-in; its certificate is Caddy's own.
+export COMPOSE_FILE=docker-compose.yml:tests/compose/with_app.yml COMPOSE_PROFILES=standin,edge
+export PUBLIC_URL=https://localhost/auth EDGE="https://127.0.0.1:$EDGE_HTTPS_PORT"
+docker compose up --wait --quiet-pull
+"${PYTHON:-.venv/bin/python}" -m pytest -q tests/compose

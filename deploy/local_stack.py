@@ -64,6 +64,7 @@ class LocalStack:
             "gateway": self.topology.gateway,
             "public_url": self.topology.public_url,
             "twilio": self.topology.twilio,
+            "back_ends": self.topology.back_ends(),
             "metrics": self.topology.metrics(),
             "demo": demo,
         }

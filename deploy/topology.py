@@ -20,7 +20,7 @@ _PASSED_ON = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PA
 _FOR_THE_WAY_OUT = ("HTTPS_PROXY", "https_proxy", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 _OF_ALL = ("LOG_LEVEL", "OTLP_ENDPOINT")  # settings that every process of ours takes
 _PORTS = (
-    *("otp", "policy", "notifier", "twilio", "redis", "broker"),
+    *("otp", "policy", "notifier", "identity-grpc", "twilio", "redis", "broker"),
     *(f"{name}-metrics" for name in (*SERVICES, "worker", "relay")),
 )
 # glibc gives each thread an arena of its own; two are enough for processes that mostly wait.
@@ -70,6 +70,10 @@ class Topology:
     @property
     def heartbeat(self) -> Path:
         return self.state / "run" / "worker.heartbeat"
+
+    def back_ends(self) -> dict[str, str]:
+        """What a back end needs to ask who sent a request: where, and its certificate."""
+        return {"target": self._at("identity-grpc"), "tls_dir": str(self.layout.tls("backend"))}
 
     def metrics(self) -> dict[str, str]:
         names = (*SERVICES, "worker", "relay")
@@ -134,6 +138,7 @@ class Topology:
     def _identity(self) -> dict[str, str]:
         return {
             "IDENTITY_LISTEN": f"127.0.0.1:{self.port}",
+            "IDENTITY_GRPC_LISTEN": self._at("identity-grpc"),
             "IDENTITY_OTP_TARGET": self._at("otp"),
             "IDENTITY_POLICY_TARGET": self._at("policy"),
             "IDENTITY_NOTIFIER_TARGET": self._at("notifier"),
