@@ -25,6 +25,7 @@ from pydantic import SecretStr
 
 from deploy.embedded import EmbeddedPostgres, EmbeddedRedis
 from services.common import rate_limit
+from services.common.audit_servicer import AUDIT_ALLOWED, serve_audit
 from services.common.clock import FixedClock
 from services.common.errors import ErrorCode, ServiceError
 from services.common.postgres import Database
@@ -34,15 +35,17 @@ from services.identity.__main__ import wire
 from services.identity.app import create_app
 from services.identity.gateway import Gateway
 from services.identity.model import ClinicId, Method, RuleChange, UserId
+from services.identity.peers import audit as audit_peer
 from services.identity.peers import otp as otp_peer
 from services.identity.peers import policy as policy_peer
+from services.identity.peers import policy_bypass as policy_bypass_peer
+from services.identity.peers import policy_settings as policy_settings_peer
 from services.identity.settings import IdentitySettings
 from services.identity.store.numbers import PhoneNumbers
 from services.otp.app import OtpService
 from services.otp.settings import OtpSettings
 from services.policy import servicer as policy_servicer
-from services.policy.rules import Rules
-from services.policy.store import PolicyStore
+from services.policy.app import build as build_policy
 from tests.conftest import MakeCertificates, MakeDatabase, sealer_of
 from tests.otp.notifier_in_memory import NotifierInMemory
 
@@ -249,13 +252,13 @@ def slug_of(response: httpx.Response) -> str:
 
 @pytest.fixture(scope="session")
 def identity_databases(database: MakeDatabase) -> dict[str, tuple[str, str]]:
-    return {service: database(service) for service in ("identity", "otp", "policy")}
+    return {service: database(service) for service in ("identity", "otp", "policy", "notifier")}
 
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deadlines that a busy machine meets: ten backup codes are hashed at their full cost here, too."""
-    for module in (otp_peer, policy_peer):
+    for module in (audit_peer, otp_peer, policy_peer, policy_bypass_peer, policy_settings_peer):
         for name in ("_SECONDS", "_VERIFY_SECONDS", "_CODES_SECONDS"):
             monkeypatch.setattr(module, name, 20.0, raising=False)
     monkeypatch.setattr(rate_limit, "_WAIT_SECONDS", 5.0)
@@ -283,7 +286,10 @@ async def stack(
         f"/countersign.notifier.v1.Notifier/{method}": frozenset({"otp", "identity"})
         for method in ("Submit", "GetDelivery", "GetCapabilities", "ReceiveTwilioStatus")
     }
-    notifier_server = RpcServer("127.0.0.1:0", certificates("notifier"), allowed)
+    notifier_database = Database(*identity_databases["notifier"])
+    await notifier_database.open()
+    notifier_server = RpcServer("127.0.0.1:0", certificates("notifier"), {**allowed, **AUDIT_ALLOWED})
+    serve_audit(notifier_server, notifier_database)
     notifier_service = notifier_pb2.DESCRIPTOR.services_by_name["Notifier"]
     notifier_server.register(add_NotifierServicer_to_server, notifier, notifier_service)
     notifier_port = await notifier_server.start()
@@ -313,9 +319,10 @@ async def stack(
 
     policy_database = Database(*identity_databases["policy"])
     await policy_database.open()
-    policy_server = RpcServer("127.0.0.1:0", certificates("policy"), policy_servicer.ALLOWED)
-    rules = policy_servicer.PolicyServicer(Rules(PolicyStore(policy_database), clock))
-    policy_server.register(add_PolicyServicer_to_server, rules, policy_pb2.DESCRIPTOR.services_by_name["Policy"])
+    policy_server = RpcServer("127.0.0.1:0", certificates("policy"), {**policy_servicer.ALLOWED, **AUDIT_ALLOWED})
+    serve_audit(policy_server, policy_database)
+    decider = build_policy(policy_database, clock)
+    policy_server.register(add_PolicyServicer_to_server, decider, policy_pb2.DESCRIPTOR.services_by_name["Policy"])
     policy_port = await policy_server.start()
 
     url, password = identity_databases["identity"]
@@ -368,6 +375,7 @@ async def stack(
         "policy server": lambda: policy_server.stop(0),
         "policy database": policy_database.close,
         "notifier server": lambda: notifier_server.stop(0),
+        "notifier database": notifier_database.close,
     }
     for name, close in closing.items():
         try:
