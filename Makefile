@@ -21,7 +21,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up
 up: $(LOCAL_STAMP) ## the whole stack on this machine, without Docker (PORT=8080); Ctrl-C stops it
@@ -32,12 +32,16 @@ demo: $(LOCAL_STAMP) ## play the story of two-factor sign-in in this terminal, o
 	@$(DIES_WITH_MAKE) $(PYTHON) -m deploy.demo
 
 .PHONY: test
-test: $(DEV_STAMP) ## every test but those of figures in full
+test: $(DEV_STAMP) ## every test but the figures in full
 	$(PYTHON) -m pytest -q $(SIDE_BY_SIDE) -m "not full"
 
 .PHONY: test-full
-test-full: $(DEV_STAMP) ## every test
+test-full: $(DEV_STAMP) ## every test, with the figures in full (slower)
 	$(PYTHON) -m pytest -q $(SIDE_BY_SIDE)
+
+.PHONY: system-packages
+system-packages: ## install what the tests use of Debian or Ubuntu (oathtool, zbarimg, rsvg-convert, Chromium)
+	@sh deploy/system_packages.sh
 
 .PHONY: lint
 lint: $(DEV_STAMP) ## style, types, import contracts, and stubs that match their protos
