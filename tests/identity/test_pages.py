@@ -4,7 +4,9 @@ import asyncio
 import re
 import shutil
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pyotp
@@ -333,3 +335,40 @@ async def test_a_form_that_no_browser_sends_harms_nothing(stack: Stack, person: 
         headers={"Content-Type": "application/x-www-form-urlencoded"},
     )
     assert answer.status_code in (401, 422)
+
+
+async def test_a64_after_the_sign_in_the_browser_goes_back_to_where_it_came_from_and_only_there(
+    web: Stack, page: Page
+) -> None:
+    clinic = await web.make_clinic()
+    person = await clinic.person()
+    app = f"{web.settings.public_origin}/healthz?from=the-app"  # any address of this host will do for an app
+
+    async def come_from(back: str) -> None:
+        await page.goto(f"{web.settings.public_url}/c/{clinic.slug}?return_to={quote(back, safe='')}")
+        await page.get_by_label("E-mail").fill(person.email)
+        await page.get_by_label("Password").fill(PASSWORD)
+        await page.get_by_role("button", name="Sign in").click()
+
+    for evil in ("https://evil.example/", "//evil.example/", "/\\evil.example/"):
+        await come_from(evil)
+        await expect(page).to_have_url(f"{web.settings.public_url}/me")
+    await come_from(app)
+    await expect(page).to_have_url(app)
+    await page.goto(f"{web.settings.public_url}/me")
+    await expect(page).to_have_url(f"{web.settings.public_url}/me")
+
+    await clinic.require_here(phone_required=False)
+    await come_from("/healthz?from=the-app")
+    await page.get_by_role("button", name="Use an app").click()
+    person.secret = (await page.locator(".key").inner_text()).replace(" ", "")
+    await page.get_by_label("six digits").fill(person.code())
+    await page.get_by_role("button", name="Turn it on").click()
+    await page.get_by_role("link", name="go on").click()
+    await expect(page).to_have_url(app)
+
+    web.clock.advance(timedelta(minutes=1))
+    await come_from(app)
+    await page.get_by_label("Six digits").fill(person.code())
+    await page.get_by_role("button", name="Go on").click()
+    await expect(page).to_have_url(app)

@@ -13,7 +13,7 @@ from services.identity.model import Method, SessionState
 from services.identity.pages.form import fields_of
 from services.identity.pages.rendering import csrf_of, lead_to, page
 from services.identity.pages.route import RETURNS, PageRoute
-from services.identity.pages.sign_in import WAY_ON
+from services.identity.pages.way_back import WAY_ON, lead_on
 from services.identity.pages.words import STATUS, delivery_in_words, told
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -45,10 +45,10 @@ async def post_code(request: Request, access: _Live, gateway: GatewayDep) -> Res
         if error.code is ErrorCode.ENROLMENT_REQUIRED or error.code is ErrorCode.UNAUTHENTICATED:
             raise
         return await _code(access, gateway, method, then, error)
-    way_on = WAY_ON[view.standing.state]
     if view.standing.state is SessionState.ACTIVE and then in RETURNS:
-        way_on = f"{then}?done=stepped-up"
-    response = lead_to(gateway, way_on)
+        response = lead_to(gateway, f"{then}?done=stepped-up")
+    else:
+        response = lead_on(request, gateway, view.standing.state)
     response.set_cookie(**gateway.cookies.session(view.token or ""))
     return response
 

@@ -13,12 +13,9 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from services.identity.gateway import Gateway
 from services.identity.model import Session
 
-_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none';"
-    " frame-ancestors 'none'"
-)
+_POLICY = "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
 # With no-referrer browsers send `Origin: null` with our own forms; this tells no path either.
-_HEADERS = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "strict-origin"}
+_HEADERS = {"Referrer-Policy": "strict-origin"}
 DONE = {
     "password-saved": "Your password is saved. Sign in with it now.",
     "signed-out": "You are signed out.",
@@ -48,7 +45,9 @@ def page(gateway: Gateway, template: str, status: int = 200, **values: Any) -> H
             **values,
         )
     )
-    return HTMLResponse(text, status, headers=_HEADERS)
+    # A form's answer may lead back to an app of ours on another origin; browsers hold redirects to this, too.
+    forms = " ".join(["form-action 'self'", *sorted(settings.origins)])
+    return HTMLResponse(text, status, headers={**_HEADERS, "Content-Security-Policy": f"{_POLICY}; {forms}"})
 
 
 def lead_to(gateway: Gateway, path: str) -> RedirectResponse:

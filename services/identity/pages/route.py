@@ -13,6 +13,7 @@ from services.identity.guards import is_foreign
 from services.identity.model import EndCause
 from services.identity.pages.clinic_cookie import remembered_clinic
 from services.identity.pages.rendering import lead_to, page
+from services.identity.pages.way_back import keep_way_back
 from services.identity.pages.words import STATUS, told
 
 _LED_TO: Mapping[ErrorCode, str] = {ErrorCode.SECOND_FACTOR_REQUIRED: "/code", ErrorCode.ENROLMENT_REQUIRED: "/set-up"}
@@ -37,9 +38,11 @@ class PageRoute(APIRoute):
 
         async def answer(request: Request) -> Response:
             try:
-                return await handle(request)
+                response = await handle(request)
             except ServiceError as error:
-                return _refusal(request, error)
+                response = _refusal(request, error)
+            keep_way_back(request, response, request.app.state.gateway)
+            return response
 
         return answer
 

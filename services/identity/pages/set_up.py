@@ -19,6 +19,7 @@ from services.identity.model import BackupCodes, Method, SessionState
 from services.identity.pages.form import fields_of
 from services.identity.pages.rendering import csrf_of, lead_to, page
 from services.identity.pages.route import PageRoute
+from services.identity.pages.way_back import forget_way_back, lead_on, way_back
 from services.identity.pages.words import STATUS, in_fours, told
 from services.identity.phones import normalised
 from services.identity.two_factor import Enrolled
@@ -86,7 +87,7 @@ async def post_totp_code(request: Request, access: _Enrolling, gateway: GatewayD
         if error.code not in _TRY_AGAIN:
             raise
         return await _totp(access, gateway, enrolment_id, error)
-    return _enrolled(access, gateway, enrolled)
+    return _enrolled(request, access, gateway, enrolled)
 
 
 @router.post("/set-up/sms")
@@ -118,11 +119,11 @@ async def post_sms_code(request: Request, access: _Enrolling, gateway: GatewayDe
         if error.code not in _TRY_AGAIN:
             raise
         return _sms(access, gateway, enrolment_id, fields("phone_hint")[:40], error)
-    return _enrolled(access, gateway, enrolled)
+    return _enrolled(request, access, gateway, enrolled)
 
 
-def codes_page(access: Access, gateway: Gateway, codes: BackupCodes, heading: str) -> Response:
-    """The ten codes, this once."""
+def codes_page(access: Access, gateway: Gateway, codes: BackupCodes, heading: str, back: str | None = None) -> Response:
+    """The ten codes, this once. `back`: the address that comes after them, where it is not My info."""
     clinic, user, product = access.clinic.name, access.user.email, gateway.settings.product_name
     text = f"{product} backup codes\n{clinic}, {user}\nEach works once.\n\n" + "\n".join(codes.codes) + "\n"
     values: dict[str, Any] = {
@@ -131,6 +132,7 @@ def codes_page(access: Access, gateway: Gateway, codes: BackupCodes, heading: st
         "clinic_name": clinic,
         "email": user,
         "heading": heading,
+        "on": back or f"{gateway.settings.path_prefix}/me",
     }
     return page(gateway, "backup_codes.html", **values)
 
@@ -190,12 +192,15 @@ def _sms(
     return page(gateway, "set_up_sms.html", status, wrong=told(refusal) if refusal else "", **values)
 
 
-def _enrolled(access: Access, gateway: Gateway, enrolled: Enrolled) -> Response:
+def _enrolled(request: Request, access: Access, gateway: Gateway, enrolled: Enrolled) -> Response:
     """The session goes on under its new token; with it the backup codes, where there are new ones."""
     response: Response
     if enrolled.backup_codes is not None:
-        response = codes_page(access, gateway, enrolled.backup_codes, "It is on. Now keep these safe")
+        back = way_back(request, gateway)
+        response = codes_page(access, gateway, enrolled.backup_codes, "It is on. Now keep these safe", back)
+        if back is not None:
+            forget_way_back(response, gateway)
     else:
-        response = lead_to(gateway, "/me")
+        response = lead_on(request, gateway, SessionState.ACTIVE)
     response.set_cookie(**gateway.cookies.session(enrolled.view.token or ""))
     return response

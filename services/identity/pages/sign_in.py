@@ -9,21 +9,17 @@ from starlette.responses import Response
 from services.common.errors import ErrorCode, ServiceError
 from services.identity.gateway import Gateway
 from services.identity.guards import PUBLIC, Access, Admits, ClientDep, GatewayDep
-from services.identity.model import Client, SessionState, slug_key
+from services.identity.model import Client, slug_key
 from services.identity.pages.clinic_cookie import remember_clinic, remembered_clinic
 from services.identity.pages.form import BeforeSignIn, fields_of
 from services.identity.pages.rendering import lead_to, page
 from services.identity.pages.route import PageRoute
+from services.identity.pages.way_back import lead_on
 from services.identity.pages.words import STATUS, told
 from services.identity.particulars import is_slug
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
-WAY_ON = {
-    SessionState.ACTIVE: "/me",
-    SessionState.SECOND_FACTOR_REQUIRED: "/code",
-    SessionState.ENROLMENT_REQUIRED: "/set-up",
-}
 _SHOWN = 64
 
 
@@ -58,7 +54,7 @@ async def post_sign_in(request: Request, gateway: GatewayDep, client: ClientDep,
     except ServiceError as error:
         return _sign_in(request, gateway, slug, email=email, refusal=error)
     await _end_older(request, gateway, client)
-    response = lead_to(gateway, WAY_ON[view.standing.state])
+    response = lead_on(request, gateway, view.standing.state)
     response.set_cookie(**gateway.cookies.session(view.token or ""))
     form.forget(response)
     remember_clinic(response, gateway, view.signed_in.clinic.slug)
