@@ -147,6 +147,7 @@ class Topology:
             "IDENTITY_PUBLIC_URL": self.public_url,
             "IDENTITY_ALLOWED_ORIGINS": self.settings.get("ALLOWED_ORIGINS", ""),
             "IDENTITY_TRUSTED_PROXIES": self.settings.get("TRUSTED_PROXIES", ""),
+            "IDENTITY_BACKENDS": self.settings.get("BACKENDS", ""),
             "IDENTITY_PRODUCT_NAME": self.settings.get("PRODUCT_NAME", ""),
             "IDENTITY_SUPPORT_CONTACT": self.settings.get("SUPPORT_CONTACT", ""),
             "IDENTITY_ARGON2_MEMORY_KIB": self.settings.get("ARGON2_MEMORY_KIB", ""),
