@@ -213,10 +213,11 @@ def _remembered_browsers(facts: Facts) -> tuple[int, RuleOutcome]:
     """The clinic's days, cut by the strictest hold, also for browsers remembered before it was set."""
     minutes = facts.rule.remember_device_days * _MINUTES_A_DAY
     detail = f"the clinic allows {facts.rule.remember_device_days} days"
-    for hold in facts.holds:
-        if hold.max_device_trust_hours is not None:
-            minutes = min(minutes, hold.max_device_trust_hours * 60)
-            detail += f", {hold.name} at most {hold.max_device_trust_hours} hours"
+    caps = [(hold.max_device_trust_hours, hold.name) for hold in facts.holds if hold.max_device_trust_hours is not None]
+    if caps:
+        hours, name = min(caps)
+        minutes = min(minutes, hours * 60)
+        detail += f", {name} at most {hours} hours"
     return minutes, RuleOutcome("remembered_browsers", "allowed" if minutes else "not_allowed", detail)
 
 

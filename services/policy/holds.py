@@ -16,6 +16,8 @@ from services.policy.store.standings import Standings
 
 MOST_DEVICE_TRUST_HOURS = 2160
 """The 90 days that a clinic may allow."""
+MOST_HOLDS = 20
+"""In one clinic. Every decision names each of them."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 
 
@@ -44,7 +46,12 @@ class Holds:
         hold = Hold(clinic_id, name, requires_two_factor, max_device_trust_hours, actor, self._clock.now())
         check_demand(hold)
         async with self._clinics.lock(clinic_id) as clinic:
-            before = _named(await clinic.holds.all(), name)
+            living = await clinic.holds.all()
+            before = _named(living, name)
+            if before is None and len(living) >= MOST_HOLDS:
+                raise ServiceError(
+                    ErrorCode.CONFLICT, f"A clinic has at most {MOST_HOLDS} integrations that demand this."
+                )
             if before is not None:
                 _check_owner(before, actor)
                 if _demand(before) == _demand(hold):

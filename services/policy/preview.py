@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from services.common.clock import Clock
-from services.policy.decision import decide
-from services.policy.decisions import check_count, facts_of
+from services.policy.decisions import Decider, check_count
 from services.policy.holds import check_demand
-from services.policy.model import Actor, ClinicId, ClinicRule, Decision, Facts, Hold, RuleChange, Subject
+from services.policy.model import Actor, ClinicId, ClinicRule, Decision, Hold, RuleChange, Subject
 from services.policy.refusals import invalid, unknown_clinic
 from services.policy.rule_changes import changed_rule
 from services.policy.schedule import coming_at
@@ -54,13 +53,11 @@ class Previews:
         if standing is None:
             raise unknown_clinic()
         rule, holds, then_at = _would_be(standing.rule, standing.holds, would_be, at)
-        previews = []
-        for subject in subjects:
-            now = facts_of(standing, subject, at)
-            then = Facts(rule, subject, then_at, holds, now.setting, now.bypass)
-            is_exempt = now.setting is not None and now.setting.is_exempt(at)
-            previews.append(PreviewOfUser(decide(now), decide(then), is_exempt))
-        return previews
+        now, then = Decider(standing, at), Decider(replace(standing, rule=rule, holds=holds), then_at)
+        exempt = {user_id for user_id, setting in standing.settings.items() if setting.is_exempt(at)}
+        return [
+            PreviewOfUser(now.decide(subject), then.decide(subject), subject.user_id in exempt) for subject in subjects
+        ]
 
 
 def _would_be(

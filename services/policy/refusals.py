@@ -1,9 +1,13 @@
 """The refusals that several operations share."""
 
+from datetime import datetime, timedelta
+
 from services.common.errors import ErrorCode, ServiceError
 from services.policy.model import Actor
 
 MOST_REASON_CHARACTERS = 500
+FURTHEST = timedelta(days=3660)
+"""Ten years. A date near the end of the calendar has no local time in some zones, so none may ever be told."""
 
 
 def unknown_clinic() -> ServiceError:
@@ -21,9 +25,16 @@ def check_actor(actor: Actor) -> None:
         raise invalid("actor", "is missing")
 
 
+def check_future(field: str, moment: datetime, now: datetime) -> None:
+    if not now < moment <= now + FURTHEST:
+        raise invalid(field, "must be in the future" if moment <= now else "must be within ten years")
+
+
 def check_reason(reason: str) -> None:
     """Whatever is less than the rule asks for has a reason that a colleague can read later."""
     if not reason.strip():
         raise invalid("reason", "is missing")
+    if "\0" in reason:
+        raise invalid("reason", "holds a character that is none")
     if len(reason) > MOST_REASON_CHARACTERS:
         raise invalid("reason", f"must be at most {MOST_REASON_CHARACTERS} characters")

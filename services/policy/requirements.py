@@ -12,7 +12,7 @@ from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
 from services.policy.model import Actor, Bypass, ClinicId, Requirement, UserId, UserSetting
-from services.policy.refusals import check_actor, check_reason, invalid, unknown_clinic
+from services.policy.refusals import check_actor, check_future, check_reason, invalid, unknown_clinic
 from services.policy.store.clinics import Clinics
 from services.policy.store.standings import Standings
 
@@ -100,8 +100,8 @@ def changed_setting(before: UserSetting, change: SettingChange, at: datetime) ->
     elif not is_exempt:
         after = replace(after, expires_at=None)
     names_exemption = change.requirement is Requirement.EXEMPT or change.expiry is not None
-    if is_exempt and names_exemption and after.expires_at is not None and after.expires_at <= at:
-        raise invalid("expires_at", "must be in the future")
+    if is_exempt and names_exemption and after.expires_at is not None:
+        check_future("expires_at", after.expires_at, at)
     loosens = (is_exempt and before.requirement is not Requirement.EXEMPT) or (
         after.is_phone_lifted and not before.is_phone_lifted
     )

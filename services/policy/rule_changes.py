@@ -11,7 +11,7 @@ from typing import Any
 
 from services.common.errors import ErrorCode, ServiceError
 from services.policy.model import CHOOSABLE, ClinicRule, Hold, Method, RuleChange
-from services.policy.refusals import invalid
+from services.policy.refusals import check_future, invalid
 from services.policy.schedule import in_force_since, is_in_force
 
 MOST_REMEMBER_DEVICE_DAYS = 90
@@ -67,19 +67,17 @@ def _switched(current: ClinicRule, change: RuleChange, at: datetime) -> ClinicRu
     if change.require_two_factor is None and change.schedule is None:
         return current
     date = change.schedule.enforce_from if change.schedule else None
-    if date is not None and date <= at:
-        # The date that has brought the rule into force may be sent back with the rest of the rule.
-        if date == current.enforce_from and change.require_two_factor is not False:
-            return current
-        raise invalid("enforce_from", "must be in the future")
-    if date is not None and date == current.enforce_from and change.require_two_factor is None:
+    named = change.require_two_factor
+    if date is not None and date == current.enforce_from and named is not False:
+        # Sent back with the rest of the rule, also when it has come.
         return current
+    if date is not None:
+        check_future("enforce_from", date, at)
     was_in_force = is_in_force(current, at)
     # What stands without the date. Where only the date is set or taken back, that is what stood before it: taking back
     # a date that put the rule off brings the rule back, taking back one that was to bring it on leaves it off. And a
     # date to come turns nothing on before it.
     stood = was_in_force or current.require_two_factor
-    named = change.require_two_factor
     on = stood if named is None else named and (stood or date is None)
     since = in_force_since(current, at) if was_in_force else current.required_since
     if on and date is None and not was_in_force:

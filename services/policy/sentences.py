@@ -14,6 +14,8 @@ from services.policy.schedule import coming_at, in_force_since
 Clause = Callable[[Facts], str]
 """The beginning of the sentence: what the rule says that settled it."""
 
+_MOST_NAMED = 3
+
 _WORDS = {
     Method.TOTP: "an authenticator app",
     Method.SMS: "text messages",
@@ -24,7 +26,9 @@ _WORDS = {
 
 def asked_by_holds(facts: Facts) -> str:
     holds = requiring(facts)
-    names = _listed([hold.name for hold in holds], "and")
+    names = _listed([hold.name for hold in holds[:_MOST_NAMED]], "and")
+    if len(holds) > _MOST_NAMED:
+        names = f"{', '.join(hold.name for hold in holds[:_MOST_NAMED])} and {len(holds) - _MOST_NAMED} more"
     since = _date(min(hold.set_at for hold in holds), facts)
     if len(holds) == 1:
         return f"An integration of {_within(facts)} ({names}) asks everyone for a code since {since}"

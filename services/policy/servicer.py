@@ -10,7 +10,7 @@ from services.policy import wire
 from services.policy.bypasses import Bypasses
 from services.policy.decisions import Decisions
 from services.policy.holds import Holds
-from services.policy.model import BypassId, ClinicId, SessionId, UserId
+from services.policy.model import BypassId, ClinicId, RuleChange, SessionId, UserId
 from services.policy.preview import Previews, WouldBeHold
 from services.policy.refusals import invalid
 from services.policy.requirements import Administrators, Requirements
@@ -44,12 +44,8 @@ class PolicyServicer(policy_pb2_grpc.PolicyServicer):
     async def Decide(self, request: policy_pb2.DecideRequest, context: Any) -> policy_pb2.DecideResponse:  # noqa: N802
         subjects = [wire.subject(subject) for subject in request.subjects]
         decisions = await self._decisions.decide(subjects)
-        return policy_pb2.DecideResponse(
-            decisions=[
-                wire.wire_decision(subject.user_id, decision)
-                for subject, decision in zip(subjects, decisions, strict=True)
-            ]
-        )
+        user_ids = [subject.user_id for subject in subjects]
+        return policy_pb2.DecideResponse(decisions=wire.wire_decisions(user_ids, decisions))
 
     async def GetRule(self, request: policy_pb2.GetRuleRequest, context: Any) -> policy_pb2.Rule:  # noqa: N802
         return wire.wire_rule(await self._rules.get(ClinicId(request.clinic_id)))
@@ -66,30 +62,22 @@ class PolicyServicer(policy_pb2_grpc.PolicyServicer):
         return wire.wire_rule(rule)
 
     async def Preview(self, request: policy_pb2.PreviewRequest, context: Any) -> policy_pb2.PreviewResponse:  # noqa: N802
+        subjects = [wire.subject(subject) for subject in request.subjects]
+        would_be: RuleChange | WouldBeHold
         if request.HasField("change"):
-            found = await self._previews.preview(
-                ClinicId(request.change.clinic_id),
-                [wire.subject(subject) for subject in request.subjects],
-                wire.rule_change(request.change),
-            )
+            clinic_id, would_be = ClinicId(request.change.clinic_id), wire.rule_change(request.change)
         elif request.HasField("hold"):
-            hold = request.hold
-            hours = hold.max_device_trust_hours if hold.HasField("max_device_trust_hours") else None
-            found = await self._previews.preview(
-                ClinicId(hold.clinic_id),
-                [wire.subject(subject) for subject in request.subjects],
-                WouldBeHold(hold.name, hold.requires_two_factor, hours),
-            )
+            clinic_id, would_be = ClinicId(request.hold.clinic_id), wire.would_be_hold(request.hold)
         else:
             raise invalid("would_be", "is missing")
+        found = await self._previews.preview(clinic_id, subjects, would_be)
+        user_ids = [subject.user_id for subject in subjects]
+        now = wire.wire_decisions(user_ids, [preview.now for preview in found])
+        then = wire.wire_decisions(user_ids, [preview.then for preview in found])
         return policy_pb2.PreviewResponse(
             users=[
-                policy_pb2.Preview(
-                    now=wire.wire_decision(UserId(subject.user_id), preview.now),
-                    then=wire.wire_decision(UserId(subject.user_id), preview.then),
-                    exempt=preview.exempt,
-                )
-                for subject, preview in zip(request.subjects, found, strict=True)
+                policy_pb2.Preview(now=before, then=after, exempt=preview.exempt)
+                for before, after, preview in zip(now, then, found, strict=True)
             ]
         )
 

@@ -1,6 +1,6 @@
 """Messages of the policy contract as values of the model, and back."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from countersign.policy.v1 import policy_pb2
@@ -23,6 +23,7 @@ from services.policy.model import (
     Subject,
     UserId,
 )
+from services.policy.preview import WouldBeHold
 from services.policy.refusals import invalid
 from services.policy.requirements import Expiry, SettingChange, SettingWithBypass
 
@@ -90,6 +91,11 @@ def rule_change(message: policy_pb2.ChangeRuleRequest) -> RuleChange:
     )
 
 
+def would_be_hold(message: policy_pb2.PutHoldRequest) -> WouldBeHold:
+    hours = message.max_device_trust_hours if message.HasField("max_device_trust_hours") else None
+    return WouldBeHold(message.name, message.requires_two_factor, hours)
+
+
 def setting_change(message: policy_pb2.SetRequirementRequest) -> SettingChange:
     requirement = None
     if message.HasField("requirement"):
@@ -104,10 +110,23 @@ def setting_change(message: policy_pb2.SetRequirementRequest) -> SettingChange:
     )
 
 
-def wire_decision(user_id: UserId, decision: Decision) -> policy_pb2.Decision:
+def wire_decisions(user_ids: Sequence[UserId], decisions: Sequence[Decision]) -> list[policy_pb2.Decision]:
+    """A message for each. What was decided once for many is written once."""
+    written: dict[int, policy_pb2.Decision] = {}
+    messages = []
+    for user_id, decision in zip(user_ids, decisions, strict=True):
+        if (known := written.get(id(decision))) is None:
+            known = written[id(decision)] = _wire_decision(decision)
+        message = policy_pb2.Decision()
+        message.CopyFrom(known)
+        message.user_id = user_id
+        messages.append(message)
+    return messages
+
+
+def _wire_decision(decision: Decision) -> policy_pb2.Decision:
     bypass, upcoming = decision.bypass, decision.upcoming
     return policy_pb2.Decision(
-        user_id=user_id,
         outcome=_WIRE_OUTCOMES[decision.outcome],
         two_factor_required=decision.two_factor_required,
         enrol_after_proof=decision.enrol_after_proof,

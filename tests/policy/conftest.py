@@ -1,14 +1,17 @@
 """The policy service alone: in-process gRPC with mutual TLS before a real PostgreSQL."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import pytest
 from countersign.policy.v1 import policy_pb2
 from countersign.policy.v1.policy_pb2_grpc import PolicyStub, add_PolicyServicer_to_server
 
+from deploy.embedded import EmbeddedPostgres
 from services.common.clock import FixedClock
 from services.common.postgres import Database
 from services.common.rpc_client import Peer
@@ -29,6 +32,8 @@ class Service:
     database: Database
     peer_of: Callable[[str], Peer[Any]]
     """The service as seen by the caller named."""
+    owner: Callable[[], AbstractContextManager["psycopg.Connection[Any]"]]
+    """A superuser's look at the database."""
 
     @property
     def peer(self) -> Peer[Any]:
@@ -41,14 +46,40 @@ def policy_database(database: MakeDatabase) -> tuple[str, str]:
 
 
 @pytest.fixture
-async def policy(policy_database: tuple[str, str], certificates: MakeCertificates) -> AsyncIterator[Service]:
+def clock() -> FixedClock:
+    return FixedClock(NOW)
+
+
+@pytest.fixture
+async def policy(
+    policy_database: tuple[str, str], certificates: MakeCertificates, postgres: EmbeddedPostgres, clock: FixedClock
+) -> AsyncIterator[Service]:
+    async with _serving(policy_database, certificates, postgres, clock) as service:
+        yield service
+
+
+@pytest.fixture
+async def twin(
+    policy: Service,
+    policy_database: tuple[str, str],
+    certificates: MakeCertificates,
+    postgres: EmbeddedPostgres,
+    clock: FixedClock,
+) -> AsyncIterator[Service]:
+    """A second instance of `policy`, on the same database and clock."""
+    async with _serving(policy_database, certificates, postgres, clock) as service:
+        yield service
+
+
+@asynccontextmanager
+async def _serving(
+    policy_database: tuple[str, str], certificates: MakeCertificates, postgres: EmbeddedPostgres, clock: FixedClock
+) -> AsyncIterator[Service]:
     connection = Database(*policy_database)
     await connection.open()
-    clock = FixedClock(NOW)
     server = RpcServer("127.0.0.1:0", certificates("policy"), ALLOWED)
-    server.register(
-        add_PolicyServicer_to_server, build(connection, clock), policy_pb2.DESCRIPTOR.services_by_name["Policy"]
-    )
+    service = policy_pb2.DESCRIPTOR.services_by_name["Policy"]
+    server.register(add_PolicyServicer_to_server, build(connection, clock), service)
     server.follow(connection.ping)
     port = await server.start()
     peers: dict[str, Peer[Any]] = {}
@@ -58,7 +89,8 @@ async def policy(policy_database: tuple[str, str], certificates: MakeCertificate
             peers[caller] = Peer(PolicyStub, f"127.0.0.1:{port}", "policy", certificates(caller))
         return peers[caller]
 
-    yield Service(server, clock, connection, peer_of)
+    name = policy_database[0].split("dbname=")[1].split()[0]
+    yield Service(server, clock, connection, peer_of, lambda: postgres.connect(name))
     for peer in peers.values():
         await peer.close()
     await server.stop(0)
