@@ -102,12 +102,18 @@ async def set_requirement(
 
 
 async def exempt(
-    policy: Service, clinic_id: str, user_id: str = "usr_1", until: datetime | None = None, **fields: object
+    policy: Service,
+    clinic_id: str,
+    user_id: str = "usr_1",
+    until: datetime | None = None,
+    actor: policy_pb2.Actor = ADMIN,
+    **fields: object,
 ) -> policy_pb2.UserSettings:
     return await set_requirement(
         policy,
         clinic_id,
         user_id,
+        actor,
         requirement=policy_pb2.REQUIREMENT_EXEMPT,
         reason="Works without a telephone",
         expiry=policy_pb2.ExpiryChange(expires_at=stamp(until) if until else None),
@@ -132,7 +138,11 @@ async def grant(
 
 
 async def use(
-    policy: Service, bypass: policy_pb2.Bypass, session_id: str = "ses_1", user_id: str | None = None
+    policy: Service,
+    bypass: policy_pb2.Bypass,
+    session_id: str = "ses_1",
+    user_id: str | None = None,
+    seconds: float = 5.0,
 ) -> policy_pb2.Bypass:
     request = policy_pb2.UseBypassRequest(
         clinic_id=bypass.clinic_id,
@@ -141,7 +151,7 @@ async def use(
         session_id=session_id,
         address="192.0.2.9",
     )
-    return await policy.peer.call(policy.peer.stub.UseBypass, request)
+    return await policy.peer.call(policy.peer.stub.UseBypass, request, seconds)
 
 
 async def revoke(policy: Service, clinic_id: str, user_id: str = "usr_1") -> policy_pb2.Bypass:
