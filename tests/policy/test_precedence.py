@@ -6,9 +6,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import settings as examples
-from hypothesis import strategies as st
 
 from services.policy.decision import decide
 from services.policy.model import (
@@ -251,55 +248,41 @@ def test_whom_a_scheduled_rule_will_stop_is_told_when_in_the_clinic_s_own_time()
     assert decide(Facts(rule, there, NOW, (), ends_after)).upcoming is None
 
 
-MOMENTS = st.integers(-3, 3).map(lambda days: NOW + timedelta(days=days))
-ANY_FACTS = st.builds(
-    lambda on, date, until, requirement, kept, until_bypass, factors, held, offset: Facts(
-        replace(ON if on else OFF, enforce_from=date, methods=(Method.TOTP,)),
-        replace(NOBODY, factors=factors),
-        NOW + timedelta(hours=offset),
-        held,
-        setting(requirement, until if requirement is Requirement.EXEMPT else None) if kept else None,
-        bypass(until=until_bypass) if until_bypass else None,
-    ),
-    st.booleans(),
-    st.none() | MOMENTS,
-    st.none() | MOMENTS,
-    st.sampled_from(Requirement),
-    st.booleans(),
-    st.none() | MOMENTS,
-    st.sampled_from([(), (TOTP,), (SMS,)]),
-    st.sampled_from(list(HOLDS.values())),
-    st.integers(-80, 80),
-)
+DATED = [
+    Facts(replace(rule, enforce_from=date, methods=(Method.TOTP,)), replace(NOBODY, factors=factors), NOW, *held, leave)
+    for rule, date, factors, held, leave in itertools.product(
+        (OFF, ON),
+        (None, NOW - DAY, NOW + 6 * HOUR, NOW + 3 * DAY),
+        ((), (TOTP,), (SMS,)),
+        itertools.product(
+            (HOLDS["no hold"], HOLDS["a hold"]),
+            (
+                None,
+                setting(Requirement.REQUIRED),
+                *(setting(Requirement.EXEMPT, until) for until in (None, NOW - DAY, NOW + 9 * HOUR, NOW + 2 * DAY)),
+            ),
+        ),
+        (None, bypass(until=NOW - HOUR), bypass(until=NOW + 12 * HOUR)),
+    )
+]
 
 
-def _without_dates(decision: Decision) -> object:
+def _without_sentences(decision: Decision) -> object:
     upcoming = decision.upcoming and decision.upcoming.enforce_from
     reason = replace(decision.reason, sentence="")
     return replace(decision, valid_until=None, reason=reason, upcoming=None), upcoming
 
 
-@examples(max_examples=200, deadline=None)
-@given(ANY_FACTS, st.sampled_from([0, 1, 50, 99]))
-def test_until_it_ends_a_decision_stands_whenever_it_is_made_again(facts: Facts, percent: int) -> None:
-    made = decide(facts)
-    ends = made.valid_until or facts.at + 400 * DAY
-    assert ends > facts.at
-    later = facts.at + (ends - facts.at) * percent / 100
-    assert _without_dates(decide(replace(facts, at=later))) == _without_dates(made)
-
-
-@examples(max_examples=200, deadline=None)
-@given(ANY_FACTS)
-def test_a_decision_ends_only_where_something_it_was_made_from_does(facts: Facts) -> None:
-    ends = decide(facts).valid_until
-    dated = {
-        facts.rule.enforce_from,
-        facts.setting and facts.setting.expires_at,
-        facts.bypass and facts.bypass.expires_at,
-    }
-    assert ends is None or ends in dated
-    assert (ends is None) is not any(moment and moment > facts.at for moment in dated)
+def test_a_decision_stands_until_it_ends_and_not_a_moment_longer() -> None:
+    assert len(DATED) == 2 * 4 * 3 * 2 * 6 * 3
+    for facts in DATED:
+        made = decide(facts)
+        ends = made.valid_until or NOW + 4000 * DAY
+        assert ends > NOW
+        for later in (NOW + (ends - NOW) / 2, ends - timedelta(microseconds=1)):
+            assert _without_sentences(decide(replace(facts, at=later))) == _without_sentences(made), facts
+        if made.valid_until:
+            assert _without_sentences(decide(replace(facts, at=ends))) != _without_sentences(made), facts
 
 
 def test_a_hold_caps_what_the_clinic_allows_and_allows_nothing_itself() -> None:
