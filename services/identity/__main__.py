@@ -10,6 +10,9 @@ import typer
 import uvloop
 
 from services.common import logs, metrics, tracing
+from services.common.audit_command import add_verify_audit
+from services.common.audit_sealer import Sealer
+from services.common.audit_trail import AuditTrail
 from services.common.clock import Clock, SystemClock
 from services.common.migrate import migrate as apply_migrations
 from services.common.postgres import Database
@@ -19,24 +22,44 @@ from services.common.settings import load_settings
 from services.identity import serving
 from services.identity.accounts import Accounts
 from services.identity.activations import Activations
+from services.identity.adoption import Adoption
+from services.identity.apps import Apps
+from services.identity.audit_events import AuditEvents
+from services.identity.bypass_command import add_bypass
+from services.identity.bypasses import Bypasses, Granting
 from services.identity.clinic import ClinicOperations
 from services.identity.commands import add_to
 from services.identity.cookies import Cookies
+from services.identity.explaining import Explaining
 from services.identity.gateway import Gateway
+from services.identity.gateway_commands import add_to as add_gateway_commands
+from services.identity.integrations import Integrations
 from services.identity.limits import Limits, PasswordAttempts
 from services.identity.login import SignIn
 from services.identity.operator import Operator
+from services.identity.operator_bypass import OperatorBypass
 from services.identity.passwords import Passwords
+from services.identity.peers.audit import AuditPeer
 from services.identity.peers.notifier import NotifierPeer
 from services.identity.peers.otp import OtpPeer
 from services.identity.peers.policy import PolicyPeer
+from services.identity.peers.policy_bypass import PolicyBypassPeer
+from services.identity.peers.policy_settings import PolicySettingsPeer
+from services.identity.preview import Previews
 from services.identity.readiness import ReadinessProbe
+from services.identity.remembering import Remembering
+from services.identity.requirements import Requirements
 from services.identity.settings import IdentityMigrationSettings, IdentitySettings
+from services.identity.staff_changes import StaffChanges
 from services.identity.standing import Standings
 from services.identity.store.activations import ActivationStore
+from services.identity.store.apps import AppStore
 from services.identity.store.clinics import ClinicStore
+from services.identity.store.devices import DeviceStore
 from services.identity.store.numbers import PhoneNumbers
 from services.identity.store.passwords import PasswordStore
+from services.identity.store.recovery import RecoveryStore
+from services.identity.store.roster import RosterStore
 from services.identity.store.sessions import PURGE_AFTER, SessionStore
 from services.identity.store.staff import StaffStore
 from services.identity.store.users import UserStore
@@ -84,6 +107,7 @@ def wire(
     )
     otp = OtpPeer(settings.otp_target, settings.tls_dir)
     policy = PolicyPeer(settings.policy_target, settings.tls_dir)
+    policy_settings = PolicySettingsPeer(policy.connection)
     notifier = NotifierPeer(settings.notifier_target, settings.tls_dir, clock)
     redis = connect(settings.redis_url, settings.redis_password.get_secret_value())
     shared = RedisRateLimiter(redis, settings.limits_pepper.get_secret_value().encode(), limiter_now_ms)
@@ -101,11 +125,29 @@ def wire(
     users, clinics, staff = UserStore(database, numbers), ClinicStore(database), StaffStore(database, numbers)
     sessions, activations = SessionStore(database, numbers), ActivationStore(database, numbers)
     standings = Standings(sessions, otp, policy, notifier, clock)
+    roster = RosterStore(database)
+    clinic_operations = ClinicOperations(clinics, policy, otp, notifier, standings, clock)
+    changes = StaffChanges(staff, roster, policy_settings)
+    policy_bypass, recovery = PolicyBypassPeer(policy.connection), RecoveryStore(database)
+    remembering = Remembering(DeviceStore(database), standings, clock)
+    granting = Granting(recovery, otp, policy_bypass, standings, clock)
 
     async def ping_redis() -> None:
         await redis.ping()
 
+    others = {
+        service: AuditPeer(service, target, settings.tls_dir)
+        for service, target in (
+            ("otp", settings.otp_target),
+            ("policy", settings.policy_target),
+            ("notifier", settings.notifier_target),
+        )
+    }
+    trails: dict[str, AuditTrail | AuditPeer] = {"identity": AuditTrail(database), **others}
+
     async def close_others() -> None:
+        for peer in others.values():
+            await peer.close()
         passwords.close()
         await redis.aclose(close_connection_pool=True)
 
@@ -119,14 +161,24 @@ def wire(
         session_store=sessions,
         standings=standings,
         cookies=Cookies(settings.csrf_key.get_secret_value().encode(), is_https=settings.is_https),
-        login=SignIn(users, sessions, standings, passwords, attempts, clock),
+        login=SignIn(users, sessions, standings, remembering, policy_bypass, otp, passwords, attempts, clock),
         accounts=Accounts(
             users, sessions, PasswordStore(database, sessions), standings, passwords, attempts, otp, clock
         ),
         two_factor=TwoFactor(sessions, standings, otp, clock),
-        clinics=ClinicOperations(clinics, policy, otp, notifier, standings, clock),
-        users=Users(staff, users, sessions, activations, otp, standings, limits, clock, settings.public_url),
+        clinics=clinic_operations,
+        users=Users(staff, users, sessions, activations, changes, otp, standings, limits, clock, settings.public_url),
         activations=Activations(activations, passwords, otp, standings, limits, clock),
+        adoption=Adoption(staff, roster, otp, policy_settings, clock),
+        audit_events=AuditEvents(trails),
+        apps=Apps(AppStore(database), clinics, standings, clock),
+        bypasses=Bypasses(granting, users, recovery, otp, policy_bypass, policy_settings, standings, clock),
+        explaining=Explaining(clinics, staff, sessions, otp, policy, policy_settings, notifier, trails, clock),
+        integrations=Integrations(policy_settings, otp, standings),
+        operator_bypass=OperatorBypass(clinics, staff, granting),
+        previews=Previews(roster, clinic_operations, otp, policy_settings, notifier, clock),
+        remembering=remembering,
+        requirements=Requirements(users, staff, otp, policy_settings, standings),
         readiness=ReadinessProbe(
             needed={"database": database.ping, "otp": otp.ping, "policy": policy.ping},
             told={"redis": ping_redis, "notifier": notifier.ping},
@@ -146,9 +198,11 @@ async def _operator() -> AsyncIterator[Operator]:
     notifier = NotifierPeer(settings.notifier_target, settings.tls_dir, clock)
     await database.open()
     try:
+        staff = StaffStore(database, numbers)
         yield Operator(
             ClinicStore(database),
-            StaffStore(database, numbers),
+            staff,
+            StaffChanges(staff, RosterStore(database), PolicySettingsPeer(policy.connection)),
             ActivationStore(database, numbers),
             policy,
             notifier,
@@ -161,6 +215,19 @@ async def _operator() -> AsyncIterator[Operator]:
         await database.close()
 
 
+@contextlib.asynccontextmanager
+async def _gateway() -> AsyncIterator[Gateway]:
+    """The gateway's operations for the length of a command; nothing is served."""
+    settings = IdentitySettings.load()
+    logs.configure("identity", settings.log_level)
+    gateway = wire(settings, SystemClock())
+    await gateway.open()
+    try:
+        yield gateway
+    finally:
+        await gateway.close()
+
+
 def _numbers(settings: IdentitySettings) -> PhoneNumbers:
     try:
         return PhoneNumbers(Keyring.load(settings.keyring_file))
@@ -169,15 +236,23 @@ def _numbers(settings: IdentitySettings) -> PhoneNumbers:
 
 
 add_to(app, _operator)
+add_gateway_commands(app, _gateway)
+add_bypass(app, _gateway)
+add_verify_audit(app, "identity", IdentitySettings.load)
 
 
 async def _serve(settings: IdentitySettings) -> None:
     clock = SystemClock()
     gateway = wire(settings, clock)
+    sealer = Sealer(
+        Database(settings.sealer_database_url, settings.sealer_database_password.get_secret_value(), 1), clock
+    )
     purging = asyncio.get_running_loop().create_task(_purge(gateway.session_store, clock))
+    await sealer.start()
     try:
         await serving.serve(gateway)
     finally:
+        await sealer.close()
         purging.cancel()
         await asyncio.wait([purging])
 

@@ -141,6 +141,11 @@ class Accounts:
         event = self._event("session.ended", signed_in, client, ended=signed_in.session.id)
         await self._sessions.end(signed_in.session.id, signed_in.user.id, event.at, event)
 
+    async def note_shared(self, signed_in: SignedIn, client: Client, *, is_shared: bool) -> None:
+        """An administrator has marked the browser as a shared computer, or has taken the mark away."""
+        kind = "device.shared" if is_shared else "device.unshared"
+        await self._sessions.note(self._event(kind, signed_in, client, user_agent=client.user_agent[:200]))
+
     async def _proven_hash(self, signed_in: SignedIn, client: Client, current: str) -> str:
         """The stored hash, where `current` is the password; wrong ones count as at sign-in."""
         slug, email = signed_in.clinic.slug, signed_in.user.email

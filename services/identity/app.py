@@ -3,7 +3,23 @@
 from fastapi import FastAPI
 
 from services.identity import problems
-from services.identity.api import activations, clinic, forward_auth, machines, me, sessions, two_factor, users
+from services.identity.api import (
+    activations,
+    apps,
+    audit,
+    bypasses,
+    clinic,
+    devices,
+    forward_auth,
+    integrations,
+    machines,
+    me,
+    requirements,
+    security,
+    sessions,
+    two_factor,
+    users,
+)
 from services.identity.gateway import Gateway
 from services.identity.guards import check_declared
 from services.identity.middleware import Edge
@@ -22,7 +38,10 @@ def create_app(gateway: Gateway) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.gateway = gateway
-    for module in (sessions, me, two_factor, clinic, users, activations, machines, forward_auth):
+    for module in (
+        *(sessions, me, two_factor, clinic, security, integrations, users, requirements, activations, apps, machines),
+        *(audit, bypasses, devices, forward_auth),
+    ):
         # Taken as they are rather than included: one flat table, which `check_declared` sees whole.
         app.router.routes.extend(module.router.routes)
     app.router.routes.extend(pages.routes())

@@ -11,6 +11,7 @@ from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
 from services.identity.model import Client, Clinic, Method, RuleChange, SecurityRule, SignedIn
+from services.identity.own_factor import check_own_factor
 from services.identity.peers.notifier import NotifierPeer
 from services.identity.peers.otp import OtpPeer
 from services.identity.peers.policy import PolicyPeer
@@ -77,25 +78,22 @@ class ClinicOperations:
             if rule.version not in versions:
                 raise _changed_meanwhile(rule)
             change = replace(change, expected_version=rule.version)
-        if change.require_two_factor == rule.require_two_factor:
-            change = replace(change, require_two_factor=None)
-        if change.require_two_factor is not None:
-            await self._check_own_factor(by)
-        if change.methods is not None:
-            await self._check_methods(change.methods)
+        await self.check(change)
+        if _turns(change, rule):
+            await check_own_factor(self._otp, by.user.id, "change the rule for everyone")
         changed = await self._policy.change_rule(
             by.clinic.id, change, actor_kind="user", actor_id=by.user.id, address=client.address
         )
         self._standings.forget_clinic(by.clinic.id)
+        if change.idle_minutes is not None:
+            # Also where the rule said so before: then this may be the repetition of a change that ended half-way.
+            await self._store.set_idle_minutes(by.clinic.id, changed.idle_minutes)
         return changed
 
-    async def _check_own_factor(self, by: SignedIn) -> None:
-        factors = await self._otp.factors_of(by.user.id)
-        if not any(not factor.is_suspended for factor in factors.factors):
-            raise ServiceError(
-                ErrorCode.CONFLICT,
-                "Set up two-factor authentication for yourself first; then you can change the rule for everyone.",
-            )
+    async def check(self, change: RuleChange) -> None:
+        """Refuses what this installation cannot do; everything else is policy's to say."""
+        if change.methods is not None:
+            await self._check_methods(change.methods)
 
     async def _check_methods(self, methods: Collection[Method]) -> None:
         if not methods:
@@ -111,6 +109,14 @@ class ClinicOperations:
 def _given(change: ClinicChange) -> dict[str, str]:
     values = {"name": change.name, "timezone": change.timezone, "country": change.country, "locale": change.locale}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _turns(change: RuleChange, rule: SecurityRule) -> bool:
+    """Whether the change turns the rule on or off, or moves its date; not where it names what is so already."""
+    date = change.schedule.enforce_from if change.schedule else None
+    if change.require_two_factor is None and change.schedule is None:
+        return False
+    return change.require_two_factor not in (None, rule.require_two_factor) or date != rule.enforce_from
 
 
 def _changed_meanwhile(rule: SecurityRule) -> ServiceError:

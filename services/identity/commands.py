@@ -5,7 +5,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -14,6 +14,7 @@ from services.identity.activations import Link
 from services.identity.model import Role
 from services.identity.operator import NewClinic, Operator
 
+ConnectedT = TypeVar("ConnectedT")
 WithOperator = Callable[[], AbstractAsyncContextManager[Operator]]
 
 _Slug = Annotated[str, typer.Option("--clinic", help="The clinic's short name.")]
@@ -24,13 +25,7 @@ def add_to(app: typer.Typer, with_operator: WithOperator) -> None:
     """Adds the operator's commands; `with_operator` connects, and closes afterwards."""
 
     def run(act: Callable[[Operator], Awaitable[dict[str, Any]]]) -> None:
-        try:
-            answer = asyncio.run(_within(with_operator, act))
-        except ServiceError as error:
-            away = error.members.get("away") if error.code is ErrorCode.UNAVAILABLE else None
-            typer.echo(f"{error.detail} (no answer from {away})" if away else error.detail, err=True)
-            raise typer.Exit(1) from None
-        typer.echo(json.dumps(answer))
+        run_with(with_operator, act)
 
     @app.command("create-clinic")
     def create_clinic(
@@ -72,9 +67,23 @@ def add_to(app: typer.Typer, with_operator: WithOperator) -> None:
         run(act)
 
 
-async def _within(with_operator: WithOperator, act: Callable[[Operator], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-    async with with_operator() as operator:
-        return await act(operator)
+def run_with(
+    connected: Callable[[], AbstractAsyncContextManager[ConnectedT]],
+    act: Callable[[ConnectedT], Awaitable[dict[str, Any]]],
+) -> None:
+    """Acts on what is connected, prints the answer; a refusal is a sentence on stderr and exit code 1."""
+
+    async def within() -> dict[str, Any]:
+        async with connected() as what:
+            return await act(what)
+
+    try:
+        answer = asyncio.run(within())
+    except ServiceError as error:
+        away = error.members.get("away") if error.code is ErrorCode.UNAVAILABLE else None
+        typer.echo(f"{error.detail} (no answer from {away})" if away else error.detail, err=True)
+        raise typer.Exit(1) from None
+    typer.echo(json.dumps(answer))
 
 
 def _printed(link: Link) -> dict[str, str]:

@@ -9,14 +9,24 @@ from services.common.postgres import Database
 from services.identity.accounts import Accounts
 from services.identity.activations import Activations
 from services.identity.addresses import client_of
+from services.identity.adoption import Adoption
+from services.identity.apps import Apps
+from services.identity.audit_events import AuditEvents
+from services.identity.bypasses import Bypasses
 from services.identity.clinic import ClinicOperations
 from services.identity.cookies import Cookies
+from services.identity.explaining import Explaining
+from services.identity.integrations import Integrations
 from services.identity.login import SignIn
 from services.identity.model import Client
+from services.identity.operator_bypass import OperatorBypass
 from services.identity.peers.notifier import NotifierPeer
 from services.identity.peers.otp import OtpPeer
 from services.identity.peers.policy import PolicyPeer
+from services.identity.preview import Previews
 from services.identity.readiness import ReadinessProbe
+from services.identity.remembering import Remembering
+from services.identity.requirements import Requirements
 from services.identity.settings import IdentitySettings
 from services.identity.standing import Standings
 from services.identity.store.sessions import SessionStore
@@ -43,6 +53,16 @@ class Gateway:
     clinics: ClinicOperations
     users: Users
     activations: Activations
+    adoption: Adoption
+    apps: Apps
+    audit_events: AuditEvents
+    bypasses: Bypasses
+    explaining: Explaining
+    integrations: Integrations
+    operator_bypass: OperatorBypass
+    previews: Previews
+    remembering: Remembering
+    requirements: Requirements
     readiness: ReadinessProbe
     close_others: Callable[[], Awaitable[None]]
     """Closes what only the wiring knows of: the limits' store, the threads of the password hash."""

@@ -17,16 +17,20 @@ from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
 from services.common.errors import ErrorCode, ServiceError
+from services.identity.app_guards import AdmitsApps, AppAccess, admit_app
+from services.identity.apps import is_app_key
 from services.identity.gateway import Gateway
 from services.identity.model import (
     Client,
     Clinic,
     Role,
+    Scope,
     Session,
     SessionState,
     SignedIn,
     User,
 )
+from services.identity.policy_words import Actor
 from services.identity.problems import STEP_UP_SECONDS
 from services.identity.sessions import Standing, is_fresh
 from services.identity.standing import refusal_of, unauthenticated
@@ -61,6 +65,10 @@ class Access:
         return self.signed_in.clinic
 
     @property
+    def actor(self) -> Actor:
+        return Actor.user(self.signed_in, self.client)
+
+    @property
     def state(self) -> SessionState | None:
         return self.standing.state if self.standing else None
 
@@ -87,20 +95,30 @@ class Admits:
         unless_budget_spent: bool = False,
         role: Role | None = None,
         renews: bool = True,
+        app: Scope | None = None,
         proxied: bool = False,
     ) -> None:
         self.states = states
         self.step_up = step_up
         self.role = role
+        self.app = app
         self._unless_budget_spent = unless_budget_spent
         self._renews = renews
         self._proxied = proxied
 
     @classmethod
-    def active(cls, *, step_up: bool = False, role: Role | None = None, unless_budget_spent: bool = False) -> "Admits":
-        """Active sessions only. `step_up`: of someone who has a factor, a proof not older than 5 minutes."""
+    def active(
+        cls,
+        *,
+        step_up: bool = False,
+        role: Role | None = None,
+        unless_budget_spent: bool = False,
+        app: Scope | None = None,
+    ) -> "Admits":
+        """Active sessions only. `step_up`: of someone who has a factor, a proof not older than 5 minutes. `app`: apps
+        with this scope too, for which the route must take an `AppAccess`."""
         states = frozenset({SessionState.ACTIVE})
-        return cls(states, step_up=step_up, role=role, unless_budget_spent=unless_budget_spent)
+        return cls(states, step_up=step_up, role=role, unless_budget_spent=unless_budget_spent, app=app)
 
     @classmethod
     def enrolment(cls, *, step_up: bool = False) -> "Admits":
@@ -117,13 +135,15 @@ class Admits:
         """Active sessions, of whoever sent the request that a reverse proxy asks about."""
         return cls(frozenset({SessionState.ACTIVE}), proxied=True)
 
-    async def __call__(self, request: Request) -> Access:
+    async def __call__(self, request: Request) -> Access | AppAccess:
         gateway: Gateway = request.app.state.gateway
         # A proxy asks by GET about a request of any method. One that does not say which is taken for a change.
         method = request.headers.get(FORWARDED_METHOD_HEADER, "") if self._proxied else request.method
         token, by_cookie = _token(request, gateway, method)
-        signed_in = await gateway.standings.signed_in(token)
         client = gateway.client_of(request.scope)
+        if not by_cookie and is_app_key(token):
+            return await admit_app(gateway, token, client, self.app)
+        signed_in = await gateway.standings.signed_in(token)
         if by_cookie and request.method not in _SAFE:
             await _check_csrf(request, gateway, signed_in)
         standing: Standing | None = None
@@ -134,15 +154,19 @@ class Admits:
         if self.role is not None and signed_in.user.role is not self.role:
             raise ServiceError(ErrorCode.FORBIDDEN, "Only an administrator of the clinic may do this.")
         if self.step_up:
-            await self._require_step_up(gateway, signed_in)
+            await self._require_step_up(gateway, signed_in, standing)
         if self._renews and not (self._proxied and request.headers.get(BACKGROUND_HEADER) == "1"):
             await gateway.standings.renew(signed_in.session)
         return Access(signed_in, standing, client, by_cookie)
 
-    async def _require_step_up(self, gateway: Gateway, signed_in: SignedIn) -> None:
+    async def _require_step_up(self, gateway: Gateway, signed_in: SignedIn, standing: Standing | None) -> None:
         session = signed_in.session
-        # A session that has proven nothing and still got here belongs to someone without a factor.
-        if session.verified_at is None or is_fresh(session, gateway.clock.now()):
+        # One that has proven nothing and still got here belongs to someone without a factor, or a bypass opened it; but
+        # a remembered browser has let it in without a code, and that is no proof.
+        if session.verified_at is None:
+            if session.bypass_id is not None or (standing is not None and not standing.has_factor):
+                return
+        elif is_fresh(session, gateway.clock.now()):
             return
         if self._unless_budget_spent and (await gateway.otp.factors_of(session.user_id)).is_budget_spent:
             return
@@ -180,15 +204,18 @@ def check_declared(routes: Iterable[BaseRoute]) -> None:
             raise LookupError(f"{sorted(route.methods or ())} {route.path} must declare, once, what it admits")
 
 
-def declaration_of(route: APIRoute) -> "Admits | Public":
+Declaration = Admits | AdmitsApps | Public
+
+
+def declaration_of(route: APIRoute) -> Declaration:
     return _declarations(route.dependant)[0]
 
 
-def _declarations(dependant: Dependant) -> "list[Admits | Public]":
-    found: list[Admits | Public] = []
+def _declarations(dependant: Dependant) -> list[Declaration]:
+    found: list[Declaration] = []
     for inner in dependant.dependencies:
         call: Any = inner.call
-        if isinstance(call, Admits | Public):
+        if isinstance(call, Admits | AdmitsApps | Public):
             found.append(call)
         found.extend(_declarations(inner))
     return found

@@ -3,18 +3,26 @@
 Unknown clinic, unknown user, wrong password, no password yet, disabled: one answer, after the same work (P13). A right
 password opens a session that can do as much as policy and the user's factors say, and asks them anew every time:
 without them there is no session, save for someone with a factor, who is asked for it whatever policy would say (P10).
+
+A good device token stands for the code; an unused bypass opens a session that can set up a factor and nothing else.
 """
 
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
+from services.common.logs import get_logger
 from services.identity.limits import PasswordAttempts
-from services.identity.model import Client, SessionState, SignedIn
+from services.identity.model import Client, Clinic, Decision, Leave, Session, SessionState, SignedIn, User
 from services.identity.passwords import Passwords
+from services.identity.peers.otp import OtpPeer
+from services.identity.peers.policy_bypass import PolicyBypassPeer
+from services.identity.remembering import Remembering
 from services.identity.sessions import SessionView, new_token, opened, standing_of, state_of
 from services.identity.standing import Standings
 from services.identity.store.sessions import SessionStore
 from services.identity.store.users import Account, UserStore
+
+_log = get_logger(__name__)
 
 
 class SignIn:
@@ -23,6 +31,9 @@ class SignIn:
         users: UserStore,
         sessions: SessionStore,
         standings: Standings,
+        remembering: Remembering,
+        bypasses: PolicyBypassPeer,
+        otp: OtpPeer,
         passwords: Passwords,
         attempts: PasswordAttempts,
         clock: Clock,
@@ -30,12 +41,22 @@ class SignIn:
         self._users = users
         self._sessions = sessions
         self._standings = standings
+        self._remembering = remembering
+        self._bypasses = bypasses
+        self._otp = otp
         self._passwords = passwords
         self._attempts = attempts
         self._clock = clock
 
     async def sign_in(
-        self, slug: str, email: str, password: str, client: Client, *, shared_device: bool = False
+        self,
+        slug: str,
+        email: str,
+        password: str,
+        client: Client,
+        *,
+        shared_device: bool = False,
+        device_token: str | None = None,
     ) -> SessionView:
         """A new session with its token. Raises `invalid-credentials`, `too-many-attempts` or `unavailable`."""
         account = await self._proven(slug, email, password, client)
@@ -47,25 +68,54 @@ class SignIn:
         if facts.factors is None or (facts.decision is None and not facts.factors.factors):
             assert facts.away is not None
             raise facts.away
+        recognised = None
+        if device_token is not None and not shared_device:
+            recognised = await self._remembering.recognise(user, facts, device_token, client)
         now = self._clock.now()
         token = new_token()
-        # A probe of what the session would be: it has proven nothing but the password.
-        probe = opened(user, token, SessionState.ACTIVE, facts.decision, client, now, shared=shared_device)
-        state = state_of(probe, facts.factors, facts.decision) or SessionState.SECOND_FACTOR_REQUIRED
-        session = opened(user, token, state, facts.decision, client, now, shared=shared_device)
-        event = AuditEvent(
-            "session.opened",
-            now,
-            clinic.id,
-            "user",
-            user.id,
-            user.id,
-            client.address,
-            {"session_id": session.id, "state": state.value},
-        )
-        if not await self._sessions.open(session, account.password_hash, event):
+        leave = await self._leave(user, clinic, facts.decision) if recognised is None else None
+        session: Session | None = None
+        state = SessionState.ENROLMENT_REQUIRED
+        if leave is not None:
+            session = opened(user, token, state, facts.decision, client, now, shared=shared_device, bypass=leave)
+            if not await self._spend(leave, session, client):
+                session = None
+        if session is None:
+            device = recognised.device if recognised else None
+            # A probe of what the session would be: it has proven nothing but the password.
+            kind = SessionState.ACTIVE
+            probe = opened(user, token, kind, facts.decision, client, now, shared=shared_device, device=device)
+            state = state_of(probe, facts.factors, facts.decision, now) or SessionState.SECOND_FACTOR_REQUIRED
+            session = opened(user, token, state, facts.decision, client, now, shared=shared_device, device=device)
+        if not await self._sessions.open(session, account.password_hash, _opened_event(session, state)):
             raise _invalid_credentials()
-        return SessionView(SignedIn(session, user, clinic), standing_of(state, facts.factors, facts.decision), token)
+        standing = standing_of(state, facts.factors, facts.decision, session)
+        return SessionView(
+            SignedIn(session, user, clinic), standing, token, device_token=recognised.token if recognised else None
+        )
+
+    async def _leave(self, user: User, clinic: Clinic, decision: Decision | None) -> Leave | None:
+        """The user's leave to sign in once without a code. Whoever has proven a factor since it was given needs none,
+        and then it is over."""
+        leave = decision.bypass if decision else None
+        if leave is None:
+            return None
+        if await self._sessions.has_proven_since(user.id, leave.granted_at):
+            await self._bypasses.end(clinic.id, user.id, "got_in")
+            return None
+        return leave
+
+    async def _spend(self, leave: Leave, session: Session, client: Client) -> bool:
+        """Whether this session is the one that the bypass opens (P5). It may try codes anew."""
+        if not await self._bypasses.use(session.clinic_id, session.user_id, leave.id, session.id, client.address):
+            return False
+        self._standings.forget_user(session.user_id)
+        try:
+            await self._otp.reset_guess_budget(session.clinic_id, session.user_id, "bypass")
+        except ServiceError as error:
+            # It is spent now; should the budget be spent too, another one is needed.
+            _log.warning("guess_budget_not_reset", user_id=session.user_id, error_code=error.code.value)
+        return True
 
     async def _proven(self, slug: str, email: str, password: str, client: Client) -> Account | None:
         """The account, where the password is right and the user may sign in. Only wrong passwords stay counted."""
@@ -88,6 +138,16 @@ class SignIn:
     def _refused(self, client: Client) -> AuditEvent:
         # Names nobody, whoever it was for: the row is the same, and so is the time it takes.
         return AuditEvent("session.refused", self._clock.now(), None, "anonymous", None, None, client.address, {})
+
+
+def _opened_event(session: Session, state: SessionState) -> AuditEvent:
+    detail: dict[str, str] = {"session_id": session.id, "state": state.value}
+    if session.bypass_id is not None:
+        detail["bypass_id"] = session.bypass_id
+    if session.device_id is not None:
+        detail["device_id"] = session.device_id
+    user_id, at = session.user_id, session.authenticated_at
+    return AuditEvent("session.opened", at, session.clinic_id, "user", user_id, user_id, session.address, detail)
 
 
 def _invalid_credentials() -> ServiceError:

@@ -11,6 +11,7 @@ ClinicId = NewType("ClinicId", str)
 UserId = NewType("UserId", str)
 SessionId = NewType("SessionId", str)
 ActivationId = NewType("ActivationId", str)
+AppId = NewType("AppId", str)
 DeviceId = NewType("DeviceId", str)
 BypassId = NewType("BypassId", str)
 
@@ -49,6 +50,26 @@ class EndCause(StrEnum):
 class ActivationKind(StrEnum):
     INVITATION = "invitation"
     RESET = "reset"
+
+
+class Scope(StrEnum):
+    """What an app may do."""
+
+    SESSIONS_READ = "sessions.read"
+    USERS_WRITE = "users.write"
+    INTEGRATIONS_WRITE = "integrations.write"
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A machine of a clinic, known by its key."""
+
+    id: AppId
+    clinic_id: ClinicId
+    name: str
+    scopes: frozenset[Scope]
+    created_at: datetime
+    revoked_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +121,29 @@ class Session:
     user_agent: str | None
     ended_at: datetime | None
     end_cause: EndCause | None
+    bypass_id: BypassId | None = None
+    """The bypass that opened it: good for setting up a factor and nothing else, until one is proven."""
+    device_id: DeviceId | None = None
+    """The remembered browser that opened it."""
+    remembered_at: datetime | None = None
+    """When a second factor was proven in that browser; unset again when its remembering ends."""
 
     @property
     def login_id(self) -> str:
         """Names this session's present token towards otp: what was accepted under it is accepted under no other."""
         return f"{self.id}:{self.generation}"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A browser in which a second factor was proven, and which need not prove one at every sign-in."""
+
+    id: DeviceId
+    user_id: UserId
+    remembered_at: datetime
+    last_used_at: datetime
+    address: str | None
+    user_agent: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +188,10 @@ class UserFactors:
     @property
     def is_budget_spent(self) -> bool:
         return self.retry_after_seconds > 0 or self.is_locked
+
+    @property
+    def is_any_usable(self) -> bool:
+        return any(not factor.is_suspended for factor in self.factors)
 
     def usable_methods(self) -> list[Method]:
         """What could be typed now, best first; a suspended factor opens nothing, nor do the codes that came with it."""

@@ -13,10 +13,11 @@ from services.identity.model import ActivationKind, Clinic, ClinicId, Role, User
 from services.identity.particulars import is_country, is_email, is_name, is_slug, is_timezone
 from services.identity.peers.notifier import NotifierPeer
 from services.identity.peers.policy import PolicyPeer
+from services.identity.staff_changes import StaffChanges
 from services.identity.store.activations import ActivationStore
 from services.identity.store.clinics import ClinicStore
-from services.identity.store.staff import LastAdministrator, SlugTaken, StaffStore, UserChange
-from services.identity.users import NewUser, last_administrator, new_user
+from services.identity.store.staff import SlugTaken, StaffStore, UserChange
+from services.identity.users import NewUser, new_user
 
 _LOCALE = "en"
 
@@ -36,6 +37,7 @@ class Operator:
         self,
         clinics: ClinicStore,
         staff: StaffStore,
+        changes: StaffChanges,
         activation_store: ActivationStore,
         policy: PolicyPeer,
         notifier: NotifierPeer,
@@ -44,6 +46,7 @@ class Operator:
     ) -> None:
         self._clinics = clinics
         self._staff = staff
+        self._changes = changes
         self._activations = activation_store
         self._policy = policy
         self._notifier = notifier
@@ -89,10 +92,7 @@ class Operator:
     async def set_role(self, slug: str, email: str, role: Role) -> User:
         user = await self._user(slug, email)
         event = self._event("user.changed", user.clinic_id, user.id, role=[user.role.value, role.value])
-        try:
-            after = await self._staff.change(user, UserChange(role=role), self._clock.now(), event)
-        except LastAdministrator:
-            raise last_administrator() from None
+        after = await self._changes.apply(user, UserChange(role=role), event.at, event)
         if after is None:
             raise _nobody(slug, email)
         return after

@@ -1,15 +1,18 @@
-"""The identity contract on gRPC, for back ends: who sent a request, by the state machine of the HTTP API. Translates,
-decides nothing. Who may call is the certificate's name, as the settings list them.
+"""The identity contract on gRPC. For back ends: who sent a request, by the state machine of the HTTP API; who may call
+is the certificate's name, as the settings list them. For policy's command: the operator's bypass. Translates, decides
+nothing.
 """
 
 from collections.abc import Set
 from typing import Any
 
-from countersign.identity.v1 import sessions_pb2, sessions_pb2_grpc
+from countersign.identity.v1 import operations_pb2, operations_pb2_grpc, sessions_pb2, sessions_pb2_grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.common.rpc_server import Allowed
+from services.identity.bypasses import Grant
 from services.identity.model import SessionState
+from services.identity.operator_bypass import OperatorBypass
 from services.identity.sessions import acr_of, expires_at
 from services.identity.standing import Standings, refusal_of, unauthenticated
 
@@ -19,7 +22,22 @@ _MOST_TOKEN = 512
 def allowed(backends: Set[str]) -> Allowed:
     """Each method with the certificate names that may call it."""
     methods = sessions_pb2.DESCRIPTOR.services_by_name["Sessions"].methods_by_name
-    return {f"/countersign.identity.v1.Sessions/{method}": frozenset(backends) for method in methods}
+    for_backends = {f"/countersign.identity.v1.Sessions/{method}": frozenset(backends) for method in methods}
+    return {**for_backends, "/countersign.identity.v1.Operations/GrantBypass": frozenset({"policy"})}
+
+
+class OperationsServicer(operations_pb2_grpc.OperationsServicer):
+    def __init__(self, bypass: OperatorBypass) -> None:
+        self._bypass = bypass
+
+    async def GrantBypass(  # noqa: N802
+        self, request: operations_pb2.GrantBypassRequest, context: Any
+    ) -> operations_pb2.GrantBypassResponse:
+        grant = Grant(request.reason, request.expires_in_minutes, request.suspend_factors)
+        granted = await self._bypass.grant(request.clinic_slug, request.email, grant)
+        ends = Timestamp()
+        ends.FromDatetime(granted.expires_at)
+        return operations_pb2.GrantBypassResponse(bypass_id=granted.id, user_id=granted.user_id, expires_at=ends)
 
 
 class SessionsServicer(sessions_pb2_grpc.SessionsServicer):

@@ -6,13 +6,14 @@ import signal
 import socket
 
 import uvicorn
-from countersign.identity.v1 import sessions_pb2
+from countersign.identity.v1 import operations_pb2, sessions_pb2
+from countersign.identity.v1.operations_pb2_grpc import add_OperationsServicer_to_server
 from countersign.identity.v1.sessions_pb2_grpc import add_SessionsServicer_to_server
 
 from services.common.rpc_server import RpcServer
 from services.identity.app import create_app
 from services.identity.gateway import Gateway
-from services.identity.servicer import SessionsServicer, allowed
+from services.identity.servicer import OperationsServicer, SessionsServicer, allowed
 from services.identity.settings import IdentitySettings
 
 _DRAIN_SECONDS = 10
@@ -60,6 +61,8 @@ def rpc_server(gateway: Gateway) -> RpcServer:
     rpc = RpcServer(settings.grpc_listen, settings.tls_dir, allowed(settings.backend_names))
     service = sessions_pb2.DESCRIPTOR.services_by_name["Sessions"]
     rpc.register(add_SessionsServicer_to_server, SessionsServicer(gateway.standings), service)
+    operations = operations_pb2.DESCRIPTOR.services_by_name["Operations"]
+    rpc.register(add_OperationsServicer_to_server, OperationsServicer(gateway.operator_bypass), operations)
     rpc.follow(gateway.database.ping)
     return rpc
 

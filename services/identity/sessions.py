@@ -1,7 +1,8 @@
 """What a session may do now, computed from what it has proven, what the decision is, and the time. Pure.
 
 Invariant: a session whose user has a confirmed factor is never active before it has proven one, whatever policy says
-or fails to say; and where something needed is not known the answer is None, never a guess.
+or fails to say, save in a browser that policy lets be remembered now; one that a bypass opened never before it has
+proven one at all; and where something needed is not known the answer is None, never a guess.
 """
 
 import hashlib
@@ -13,14 +14,18 @@ from datetime import datetime, timedelta
 from services.identity.model import (
     Client,
     Decision,
+    Device,
     EndCause,
+    Leave,
     Method,
     Outcome,
     Reason,
+    RuleOutcome,
     Session,
     SessionId,
     SessionState,
     SignedIn,
+    Upcoming,
     User,
     UserFactors,
 )
@@ -31,6 +36,9 @@ ENROLMENT_WAIT = timedelta(minutes=30)
 STEP_UP_LIFE = timedelta(minutes=5)
 DEFAULT_IDLE_MINUTES = 30
 _TOKEN_BYTES = 32
+_LET_IN = (
+    "You were let in this once without a code: set up a second factor now. It replaces what you had set up before."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,13 @@ class Standing:
     backup_codes_remaining: int | None = None
     enrolment: EnrolmentOffer | None = None
     reason: Reason | None = None
+    upcoming: Upcoming | None = None
+    remember_device_minutes: int = 0
+
+    @property
+    def has_factor(self) -> bool:
+        """As far as was looked: a session that stands by its own proof is not asked."""
+        return self.backup_codes_remaining is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +74,7 @@ class SessionView:
     signed_in: SignedIn
     standing: Standing
     token: str | None = None
+    device_token: str | None = None
 
 
 def new_token() -> str:
@@ -80,8 +96,10 @@ def opened(
     now: datetime,
     *,
     shared: bool,
+    device: Device | None = None,
+    bypass: Leave | None = None,
 ) -> Session:
-    """The session that a right password opens."""
+    """The session that a right password opens, in a remembered browser, or by a bypass."""
     waits = {
         SessionState.SECOND_FACTOR_REQUIRED: now + SECOND_FACTOR_WAIT,
         SessionState.ENROLMENT_REQUIRED: now + ENROLMENT_WAIT,
@@ -93,7 +111,7 @@ def opened(
         clinic_id=user.clinic_id,
         token_digest=digest_of(token),
         generation=1,
-        opened_by="password",
+        opened_by="password" if bypass is None else "bypass",
         authenticated_at=now,
         verified_at=None,
         proven_by=None,
@@ -107,6 +125,9 @@ def opened(
         user_agent=client.user_agent[:200],
         ended_at=None,
         end_cause=None,
+        bypass_id=bypass.id if bypass else None,
+        device_id=device.id if device else None,
+        remembered_at=device.remembered_at if device else None,
     )
 
 
@@ -139,7 +160,14 @@ def needs_policy(session: Session) -> bool:
     return session.verified_at is None or session.enrol_after_proof
 
 
-def state_of(session: Session, factors: UserFactors | None, decision: Decision | None) -> SessionState | None:
+def remembered_until(remembered_at: datetime, decision: Decision) -> datetime:
+    """When a browser has to prove a second factor again, by the clinic's days and the strictest hold of now."""
+    return remembered_at + timedelta(minutes=decision.remember_device_minutes)
+
+
+def state_of(
+    session: Session, factors: UserFactors | None, decision: Decision | None, now: datetime
+) -> SessionState | None:
     """The session's state now; None where that cannot be said without what is missing."""
     if session.verified_at is not None:
         if not session.enrol_after_proof:
@@ -147,6 +175,14 @@ def state_of(session: Session, factors: UserFactors | None, decision: Decision |
         if decision is None:
             return None
         return SessionState.ENROLMENT_REQUIRED if decision.must_enrol_after_proof else SessionState.ACTIVE
+    if session.bypass_id is not None:
+        return SessionState.ENROLMENT_REQUIRED if decision is not None else None
+    if factors is not None and _is_remembered(session, factors, decision, now):
+        return SessionState.ACTIVE
+    return _unproven_state(factors, decision)
+
+
+def _unproven_state(factors: UserFactors | None, decision: Decision | None) -> SessionState | None:
     if factors is None:
         return None
     if factors.factors:
@@ -160,8 +196,28 @@ def state_of(session: Session, factors: UserFactors | None, decision: Decision |
     return SessionState.SECOND_FACTOR_REQUIRED
 
 
-def standing_of(state: SessionState, factors: UserFactors | None, decision: Decision | None) -> Standing:
-    """The state with what goes with it."""
+def state_at_sign_in(factors: UserFactors, decision: Decision) -> SessionState | None:
+    """The state of a session that a right password would open now, in a browser that is not remembered."""
+    if decision.bypass is not None:
+        return SessionState.ENROLMENT_REQUIRED
+    return _unproven_state(factors, decision)
+
+
+def _is_remembered(session: Session, factors: UserFactors, decision: Decision | None, now: datetime) -> bool:
+    if session.remembered_at is None or session.shared_device or decision is None or not factors.is_any_usable:
+        return False
+    return now < remembered_until(session.remembered_at, decision)
+
+
+def standing_of(
+    state: SessionState, factors: UserFactors | None, decision: Decision | None, session: Session | None = None
+) -> Standing:
+    """The state with what goes with it. `session`: where it may be one that a bypass opened."""
+    reason = decision.reason if decision else None
+    if session is not None and session.bypass_id is not None and state is SessionState.ENROLMENT_REQUIRED and reason:
+        reason = Reason(
+            _LET_IN, (*reason.rules, RuleOutcome("bypass", "used", f"opened this session: {session.bypass_id}"))
+        )
     methods = tuple(factors.usable_methods()) if factors else ()
     offer = None
     if state is SessionState.ENROLMENT_REQUIRED and decision is not None:
@@ -171,7 +227,9 @@ def standing_of(state: SessionState, factors: UserFactors | None, decision: Deci
         methods=methods,
         backup_codes_remaining=factors.backup_codes_remaining if factors and factors.factors else None,
         enrolment=offer,
-        reason=decision.reason if decision else None,
+        reason=reason,
+        upcoming=decision.upcoming if decision else None,
+        remember_device_minutes=decision.remember_device_minutes if decision else 0,
     )
 
 

@@ -90,12 +90,12 @@ class Standings:
         if not needs_policy(session):
             return Standing(SessionState.ACTIVE)
         facts = await self.facts(signed_in.user, signed_in.clinic, fresh=fresh)
-        state = state_of(session, facts.factors, facts.decision)
+        state = state_of(session, facts.factors, facts.decision, self._clock.now())
         if facts.away is not None or state is None:
             raise facts.away or unauthenticated()
         if state is SessionState.ACTIVE and session.waiting_until is not None and facts.decision is not None:
             await self._sessions.became_active(session, self._clock.now(), facts.decision.idle_minutes)
-        return standing_of(state, facts.factors, facts.decision)
+        return standing_of(state, facts.factors, facts.decision, session)
 
     async def renew(self, session: Session) -> None:
         """Somebody is there: the idle time begins anew. A session that has only ever waited has none."""
@@ -107,8 +107,9 @@ class Standings:
         """Where the session stands, as far as it can be said: what is away leaves out what depends on it, and an
         unproven session of which nothing is known is shown as waiting for a second factor."""
         facts = await self.facts(signed_in.user, signed_in.clinic, fresh=fresh)
-        state = state_of(signed_in.session, facts.factors, facts.decision) or SessionState.SECOND_FACTOR_REQUIRED
-        return standing_of(state, facts.factors, facts.decision)
+        now = self._clock.now()
+        state = state_of(signed_in.session, facts.factors, facts.decision, now) or SessionState.SECOND_FACTOR_REQUIRED
+        return standing_of(state, facts.factors, facts.decision, signed_in.session)
 
     async def facts(self, user: User, clinic: Clinic, *, fresh: bool) -> Facts:
         """The user's factors and the decision; `fresh` asks the peers whatever is remembered."""

@@ -26,6 +26,7 @@ from services.identity.model import (
     VerdictResult,
 )
 from services.identity.peers.otp import OtpCaller, OtpPeer
+from services.identity.remembering import new_device
 from services.identity.sessions import ENROLMENT_WAIT, SessionView, Standing, digest_of, new_token, standing_of
 from services.identity.standing import Standings, enrolment_required, over
 from services.identity.store.sessions import Rotation, SessionStore
@@ -62,9 +63,11 @@ class TwoFactor:
         self._otp = otp
         self._clock = clock
 
-    async def verify(self, signed_in: SignedIn, client: Client, method: Method, code: str) -> SessionView:
-        """Proves a second factor; also the step-up of an active session. Raises the refusal of a code that is not
-        accepted."""
+    async def verify(
+        self, signed_in: SignedIn, client: Client, method: Method, code: str, *, remember: bool = False
+    ) -> SessionView:
+        """Proves a second factor; also the step-up of an active session. `remember`: this browser, where the clinic
+        allows it. Raises the refusal of a code that is not accepted."""
         session = signed_in.session
         typed = canonical(method, code)
         verdict = await self._otp.verify(
@@ -77,6 +80,9 @@ class TwoFactor:
         now = self._clock.now()
         waiting_until = session.authenticated_at + ENROLMENT_WAIT if session.waiting_until else None
         token = new_token()
+        device = device_token = None
+        if remember and await self._may_remember(signed_in, method):
+            device, device_token = new_device(client)
         rotation = Rotation(
             old_digest=session.token_digest,
             new_digest=digest_of(token),
@@ -84,15 +90,18 @@ class TwoFactor:
             proven_by=method,
             enrol_after_proof=session.enrol_after_proof,
             waiting_until=waiting_until if session.enrol_after_proof else None,
+            remembered=device,
         )
         kind = "session.proven" if session.verified_at is None else "session.stepped_up"
-        event = self._event(kind, signed_in, client, method=method.value)
+        event = self._event(
+            kind, signed_in, client, method=method.value, **({"device_id": device.id} if device else {})
+        )
         rotated = await self._rotate(session, rotation, event)
         self._standings.forget_user(session.user_id)
         now_in = replace(signed_in, session=rotated)
         if rotated.enrol_after_proof:
             return SessionView(now_in, await self._standings.view(now_in, fresh=True), token)
-        return SessionView(now_in, standing_of(SessionState.ACTIVE, verdict.factors, None), token)
+        return SessionView(now_in, standing_of(SessionState.ACTIVE, verdict.factors, None), token, device_token)
 
     async def send_sms(self, signed_in: SignedIn, client: Client) -> SmsChallenge:
         """Sends a sign-in or step-up code to the user's SMS factor."""
@@ -152,6 +161,7 @@ class TwoFactor:
         the user's other sessions; where nothing is replaced those wait for a code from now on."""
         session = signed_in.session
         typed = canonical(method, code)
+        is_bypass = session.bypass_id is not None and session.verified_at is None
         before = await self.overview(signed_in)
         _check_allowed(before.decision, method)
         found = await self._otp.confirm(
@@ -162,6 +172,7 @@ class TwoFactor:
             enrolment_id,
             typed,
             before.decision.methods_allowed,
+            replace_all=is_bypass,
         )
         if found.verdict.result is VerdictResult.NO_SUCH_FACTOR:
             raise ServiceError(ErrorCode.NOT_FOUND, "There is nothing to confirm here.")
@@ -178,7 +189,9 @@ class TwoFactor:
             at=self._clock.now(),
             proven_by=method,
             idle_minutes=before.decision.idle_minutes,
-            end_others=EndCause.ENDED if replaced else None,
+            end_others=EndCause.ENDED if replaced or is_bypass else None,
+            end_devices="factor_changed",
+            has_enrolled=True,
             proven_phone=found.phone if method is Method.SMS else None,
         )
         event = self._event("factor.enrolled", signed_in, client, method=method.value, replaced=replaced)
@@ -223,6 +236,14 @@ class TwoFactor:
             raise enrolment_required(standing)
         if method not in offer.methods:
             raise _not_allowed(method)
+
+    async def _may_remember(self, signed_in: SignedIn, method: Method) -> bool:
+        """A backup code shows that the phone is not there: no time to trust a browser. Policy away: no."""
+        session = signed_in.session
+        if method is Method.BACKUP_CODE or session.shared_device or session.enrol_after_proof:
+            return False
+        facts = await self._standings.facts(signed_in.user, signed_in.clinic, fresh=True)
+        return facts.decision is not None and facts.decision.remember_device_minutes > 0
 
     async def _rotate(self, session: Session, rotation: Rotation, event: AuditEvent) -> Session:
         rotated = await self._sessions.rotate(session, rotation, event)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
 from services.identity.guards import PUBLIC, Admits, Public, check_declared, declaration_of
-from services.identity.model import Role, SessionState
+from services.identity.model import Role, Scope, SessionState
 from tests.identity.conftest import Person, Stack, slug_of
 
 _PARAMETER = re.compile(r"\{[^}]+\}")
@@ -58,7 +58,8 @@ async def test_p08_anonymous_and_revoked_callers_reach_public_routes_only(stack:
 async def test_p08_a24_a_pending_session_reaches_nothing_but_the_code(stack: Stack, callers: Callers) -> None:
     reached = set()
     for method, path, route in api_routes(stack.app):
-        if isinstance(declaration_of(route), Public) or (method, path) == ("DELETE", "/v1/session"):
+        declared = declaration_of(route)
+        if not isinstance(declared, Admits) or (method, path) == ("DELETE", "/v1/session"):
             continue
         body = {} if method in ("POST", "PUT", "PATCH") else None
         response = await stack.call(method, path, body, token=callers["pending"].token)
@@ -75,7 +76,8 @@ async def test_p08_a24_a_pending_session_reaches_nothing_but_the_code(stack: Sta
 async def test_p08_a24_an_enrolling_session_reaches_nothing_but_the_way_forward(stack: Stack, callers: Callers) -> None:
     reached = set()
     for method, path, route in api_routes(stack.app):
-        if isinstance(declaration_of(route), Public) or (method, path) == ("DELETE", "/v1/session"):
+        declared = declaration_of(route)
+        if not isinstance(declared, Admits) or (method, path) == ("DELETE", "/v1/session"):
             continue
         body = {} if method in ("POST", "PUT", "PATCH") else None
         response = await stack.call(method, path, body, token=callers["enrolling"].token)
@@ -113,6 +115,32 @@ async def test_p08_administrators_routes_refuse_everybody_else(stack: Stack, cal
     assert seen >= 8
 
 
+async def test_p08_an_app_reaches_what_its_scope_names_and_public_routes_only(stack: Stack, callers: Callers) -> None:
+    clinic = callers["full"].clinic
+    reached: dict[str, set[str]] = {}
+    for scope in Scope:
+        _, key = await stack.gateway.apps.create(clinic.slug, scope.value, [scope])
+        reached[scope.value] = set()
+        for method, path, route in api_routes(stack.app):
+            declared = declaration_of(route)
+            if isinstance(declared, Public):
+                continue
+            body = {} if method in ("POST", "PUT", "PATCH") else None
+            response = await stack.call(method, path, body, token=key)
+            if (response.status_code, slug_of(response) if response.status_code >= 400 else "") != (403, "forbidden"):
+                reached[scope.value].add(f"{method} {path}")
+                assert declared.app is scope, (method, path)
+    assert reached == {
+        "sessions.read": {"POST /v1/sessions/introspect"},
+        "users.write": {"POST /v1/users", "GET /v1/users", "GET /v1/users/none", "PATCH /v1/users/none"},
+        "integrations.write": {
+            "GET /v1/clinic/integrations",
+            "PUT /v1/clinic/integrations/none",
+            "DELETE /v1/clinic/integrations/none",
+        },
+    }
+
+
 async def test_p08_a_route_without_a_declaration_stops_the_start() -> None:
     router = APIRouter()
 
@@ -144,7 +172,7 @@ async def test_p11_every_step_up_route_refuses_a_stale_proof(stack: Stack, calle
     stale = set()
     for method, path, route in api_routes(stack.app):
         declared = declaration_of(route)
-        if isinstance(declared, Public) or method == "GET":
+        if not isinstance(declared, Admits) or method == "GET":
             continue
         body = {} if method in ("POST", "PUT", "PATCH") else None
         if path in ("/v1/session", "/v1/session/second-factor", "/v1/session/second-factor/sms"):
@@ -168,6 +196,14 @@ async def test_p11_every_step_up_route_refuses_a_stale_proof(stack: Stack, calle
         "DELETE /v1/me/two-factor/none",
         "POST /v1/me/two-factor/backup-codes",
         "PATCH /v1/clinic/security",
+        "PUT /v1/clinic/integrations/none",
+        "DELETE /v1/clinic/integrations/none",
         "POST /v1/users",
         "POST /v1/users/none/password-reset",
+        "PUT /v1/users/none/two-factor/requirement",
+        "POST /v1/users/none/two-factor/bypass",
+        "DELETE /v1/users/none/two-factor/bypass",
+        "DELETE /v1/users/none/devices",
+        "PUT /v1/device/shared",
+        "DELETE /v1/device/shared",
     } <= stale

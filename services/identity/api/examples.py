@@ -64,6 +64,15 @@ _TWO_FACTOR = {
     "backup_codes": {"remaining": 10, "generated_at": "2026-11-02T09:14:00.000Z"},
     "methods_allowed": ["totp", "sms"],
 }
+_USER_TWO_FACTOR = {
+    **_TWO_FACTOR,
+    "requirement": "clinic_default",
+    "requirement_note": "",
+    "requirement_expires_at": None,
+    "requirement_set_by": None,
+    "requirement_set_at": None,
+    "phone_lifted": False,
+}
 _CODES = [f"{slot}7F2-K9QD-XW4T-{slot}M3B" for slot in "0123456789"]
 _ME = {
     "id": _USER_ID,
@@ -92,6 +101,13 @@ _CLINIC = {
     "locale": "en",
     "created_at": "2026-10-01T07:00:00.000Z",
 }
+_HOLD = {
+    "name": "ledger",
+    "requires_two_factor": True,
+    "max_device_trust_hours": 12,
+    "set_by": {"kind": "app", "id": "app_4c1d9e6f3a2b1c0d9e8f2f0c9d4e8a7b"},
+    "set_at": "2026-11-02T08:00:00.000Z",
+}
 _SECURITY = {
     "require_two_factor": True,
     "enforce_from": None,
@@ -101,7 +117,7 @@ _SECURITY = {
     "idle_minutes": 30,
     "sms_countries": ["DE"],
     "sms_daily_cap": 300,
-    "holds": [],
+    "holds": [_HOLD],
     "version": 4,
 }
 _USER = {
@@ -186,16 +202,123 @@ EXAMPLES: Mapping[str, Example] = {
     "PATCH /v1/clinic": Example({"timezone": "Europe/Berlin"}, _CLINIC),
     "GET /v1/clinic/security": Example(None, _SECURITY),
     "PATCH /v1/clinic/security": Example({"require_two_factor": True}, _SECURITY),
+    "GET /v1/audit-events": Example(
+        None,
+        {
+            "events": [
+                {
+                    "id": "7f1c2d3e-4b5a-4697-8899-aabbccddeeff",
+                    "at": "2026-11-21T08:00:20.000Z",
+                    "service": "otp",
+                    "kind": "code.accepted",
+                    "actor": {"kind": "user", "id": _USER_ID},
+                    "subject_id": _USER_ID,
+                    "address": "192.0.2.7",
+                    "request_id": "5f0c1a9e7b6d4c3f8a2e1d0b9c8a7f6e",
+                    "detail": {"method": "totp"},
+                }
+            ],
+            "next_cursor": "MTc5NTI0ODAyMDAwMDAwMC4xLjQy",
+        },
+    ),
+    "POST /v1/clinic/security/preview": Example(
+        {"require_two_factor": True},
+        {
+            "users": [
+                {
+                    "user": {"id": _USER_ID, "name": "Mina Okafor", "email": "mina@harbour.example"},
+                    "now": "active",
+                    "then": "enrolment_required",
+                    "reason": _REASON,
+                    "signed_in": True,
+                    "enrolled": False,
+                    "exempt": False,
+                    "has_phone": True,
+                    "disabled": False,
+                }
+            ],
+            "totals": {
+                "stopped_now": 1,
+                "stopped_at_sign_in": 0,
+                "no_factor": 1,
+                "no_phone": 0,
+                "exempt": 0,
+                "unaffected": 0,
+            },
+        },
+    ),
+    "GET /v1/clinic/integrations": Example(None, {"integrations": [_HOLD]}),
+    "PUT /v1/clinic/integrations/{name}": Example({"requires_two_factor": True, "max_device_trust_hours": 12}, _HOLD),
+    "POST /v1/sessions/introspect": Example({"token": _TOKEN}, {**_SESSION, "active": True}),
     "POST /v1/users": Example(
         {"email": "mina@harbour.example", "name": "Mina Okafor", "role": "practitioner"},
         {"user": {**_USER, "phone": None, "activated": False}, "activation": _LINK},
     ),
-    "GET /v1/users": Example(None, {"users": [_USER], "next_cursor": None}),
+    "GET /v1/users": Example(
+        None,
+        {
+            "users": [
+                {
+                    **_USER,
+                    "two_factor": {
+                        "enabled": True,
+                        "methods": ["totp"],
+                        "suspended": False,
+                        "requirement": "clinic_default",
+                        "exempt": False,
+                        "exempt_until": None,
+                    },
+                }
+            ],
+            "next_cursor": None,
+            "counts": {"total": 12, "enrolled": 9, "missing": 3, "exempt": 1, "without_phone": 2},
+        },
+    ),
     "GET /v1/users/{user_id}": Example(None, _USER),
     "PATCH /v1/users/{user_id}": Example({"disabled": True}, {**_USER, "disabled": True}),
-    "GET /v1/users/{user_id}/two-factor": Example(None, {**_TWO_FACTOR, "requirement": "clinic_default"}),
+    "GET /v1/users/{user_id}/two-factor": Example(None, _USER_TWO_FACTOR),
+    "PUT /v1/users/{user_id}/two-factor/requirement": Example(
+        {"requirement": "exempt", "reason": "Away until spring.", "expires_at": "2027-03-01T00:00:00Z"},
+        {
+            **_USER_TWO_FACTOR,
+            "requirement": "exempt",
+            "requirement_note": "Away until spring.",
+            "requirement_expires_at": "2027-03-01T00:00:00.000Z",
+            "requirement_set_by": {"kind": "user", "id": _USER_ID},
+            "requirement_set_at": "2026-11-21T08:10:00.000Z",
+        },
+    ),
+    "POST /v1/users/{user_id}/two-factor/bypass": Example(
+        {"reason": "Lost the phone; known to me in person.", "suspend_factors": False},
+        {
+            "id": "byp_9c0d1e2f3a4b5c6d7e8f9a0b1c2d3e4f",
+            "state": "unused",
+            "note": "Lost the phone; known to me in person.",
+            "granted_by": {"kind": "user", "id": _USER_ID},
+            "granted_at": "2026-11-21T08:10:00.000Z",
+            "expires_at": "2026-11-21T09:10:00.000Z",
+            "used_at": None,
+            "suspend_factors": False,
+        },
+    ),
+    "GET /v1/me/devices": Example(
+        None,
+        {
+            "devices": [
+                {
+                    "id": "dev_7c1e2a3b4d5f60718293a4b5c6d7e8f9",
+                    "current": True,
+                    "remembered_at": "2026-11-12T08:00:20.000Z",
+                    "last_used_at": "2026-11-21T08:00:00.000Z",
+                    "expires_at": "2026-12-12T08:00:20.000Z",
+                    "address": "192.0.2.7",
+                    "user_agent": "Mozilla/5.0",
+                }
+            ]
+        },
+    ),
     "POST /v1/users/{user_id}/password-reset": Example(
-        None, {"activation": {**_LINK, "expires_at": "2026-11-21T09:00:00.000Z"}}
+        {}, {"activation": {**_LINK, "expires_at": "2026-11-21T09:00:00.000Z"}}
     ),
     "GET /v1/activations/{token}": Example(
         None,

@@ -33,6 +33,14 @@ def _country(value: str) -> str:
     return value
 
 
+def _moment(value: str) -> str:
+    try:
+        datetime.fromisoformat(value).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("This is no time such as 2027-03-01T06:00:00+01:00 (RFC 3339).") from None
+    return value
+
+
 Name = Annotated[
     str, Field(min_length=1, max_length=particulars.NAME_MOST, pattern=particulars.NAME, examples=["Mina Okafor"])
 ]
@@ -50,6 +58,25 @@ Timezone = Annotated[
 Country = Annotated[str, Field(pattern=particulars.COUNTRY, examples=["DE"]), AfterValidator(_country)]
 Locale = Annotated[str, Field(max_length=particulars.LOCALE_MOST, pattern=particulars.LOCALE, examples=["en-GB"])]
 Phone = Annotated[str, Field(min_length=3, max_length=40, examples=["+44 7700 900123"])]
+Moment = Annotated[
+    str,
+    Field(
+        max_length=35,
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$",
+        json_schema_extra={"format": "date-time"},
+        examples=["2027-03-01T06:00:00+01:00"],
+    ),
+    AfterValidator(_moment),
+]
+Sentence = Annotated[
+    str, Field(min_length=1, max_length=300, pattern=particulars.NAME, examples=["No mobile phone at work."])
+]
+
+
+def moment_of(written: str) -> datetime:
+    """The moment that an RFC 3339 string names, as exact as this API writes moments: to the millisecond."""
+    moment = datetime.fromisoformat(written).astimezone(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def rfc3339(moment: datetime) -> str:

@@ -89,7 +89,8 @@ async def patch_me(access: _Known, gateway: GatewayDep, body: PatchMe) -> JSONRe
     """Change contact data; a number given here is not proven by that."""
     assert access.standing is not None
     session = access.session
-    if body.phone is not None and session.verified_at and not is_fresh(session, gateway.clock.now()):
+    has_proven = session.verified_at is not None or session.remembered_at is not None  # so they have a factor
+    if body.phone is not None and has_proven and not is_fresh(session, gateway.clock.now()):
         raise step_up_required()
     change = OwnChange(body.name, body.phone, body.locale)
     user = await gateway.accounts.change(access.signed_in, access.standing, access.client, change)

@@ -14,7 +14,8 @@ from starlette.routing import BaseRoute
 
 from services.identity.api.examples import EXAMPLES, PROBLEM_MEMBERS, SENTENCES
 from services.identity.api.refusals import REFUSALS
-from services.identity.guards import Admits, declaration_of
+from services.identity.app_guards import AdmitsApps
+from services.identity.guards import Admits, Public, declaration_of
 from services.identity.problems import MEDIA_TYPE, PROBLEMS
 from services.identity.settings import IdentitySettings
 
@@ -65,6 +66,9 @@ def _complete(name: str, operation: Json, declaration: Any) -> None:
         responses[str(status)] = _problem_response([slug for slug in PROBLEMS if slug in slugs], status)
     if isinstance(declaration, Admits):
         operation["security"] = [{"bearer": []}, _by_cookie(name)]
+    scope = None if isinstance(declaration, Public) else declaration.app
+    if scope is not None:
+        operation.setdefault("security", []).append({"app": [scope.value]})
     success = next(status for status in responses if status.startswith("2"))
     if name in _WITH_ETAG:
         responses[success]["headers"] = {"ETag": _HEADERS["ETag"]}
@@ -76,7 +80,7 @@ def _complete(name: str, operation: Json, declaration: Any) -> None:
             media["example"] = given.request
     if given.response is not None:
         for media in responses[success]["content"].values():
-            media["example"] = given.response
+            media.setdefault("example", given.response)  # another format brings its own
 
 
 def _refusals(name: str, operation: Json, declaration: Any) -> set[str]:
@@ -91,11 +95,13 @@ def _refusals(name: str, operation: Json, declaration: Any) -> set[str]:
         slugs |= {"invalid-request"}
     if any(parameter["in"] == "path" for parameter in parameters):
         slugs |= {"not-found"}
+    if isinstance(declaration, AdmitsApps):
+        slugs |= {"unauthenticated", "forbidden"}
     if isinstance(declaration, Admits):
         slugs |= {"unauthenticated"}
         if declaration.states is not None:
             slugs |= {"second-factor-required", "enrolment-required"}
-        if declaration.role is not None or not name.startswith("GET "):
+        if declaration.role is not None or declaration.app is not None or not name.startswith("GET "):
             slugs |= {"forbidden"}  # not an administrator, or a cookie without its CSRF token
         if declaration.step_up:
             slugs |= {"step-up-required"}
@@ -162,6 +168,7 @@ def _security_schemes(settings: IdentitySettings) -> Json:
     cookie = "__Host-countersign" if settings.is_https else "countersign"
     return {
         "bearer": {"type": "http", "scheme": "bearer", "description": "A session's token."},
+        "app": {"type": "http", "scheme": "bearer", "description": "An app's key, with the scope that is named."},
         "cookie": {"type": "apiKey", "in": "cookie", "name": cookie, "description": "The same, from the pages."},
         "csrf": {"type": "apiKey", "in": "header", "name": "X-CSRF-Token", "description": "Goes with the cookie."},
     }

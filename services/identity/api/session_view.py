@@ -1,6 +1,6 @@
 """A session as JSON, the same wherever one is answered, and the model that describes it."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -39,8 +39,16 @@ class EnrolmentOfferAnswer(BaseModel):
     phone_required: bool
 
 
+class UpcomingAnswer(BaseModel):
+    """A rule to come that will lead this user to set up a second factor."""
+
+    enforce_from: datetime
+    sentence: str
+
+
 class SessionAnswer(BaseModel):
-    """Who this is, how strongly proven, and what is still missing. `token` comes only when it is new."""
+    """Who this is, how strongly proven, and what is still missing. `token` and `device_token` come only when they are
+    new; `remembered`: a browser known from before stood for the code."""
 
     id: str
     state: SessionState
@@ -57,6 +65,9 @@ class SessionAnswer(BaseModel):
     backup_codes_remaining: int = 0
     enrolment: EnrolmentOfferAnswer = EnrolmentOfferAnswer(methods=[], phone_required=False)
     reason: ReasonAnswer = ReasonAnswer(sentence="", rules=[])
+    upcoming: UpcomingAnswer = UpcomingAnswer(enforce_from=datetime(2027, 3, 1, tzinfo=UTC), sentence="")
+    remembered: bool = False
+    device_token: str = ""
 
 
 def session_as_json(view: SessionView) -> dict[str, Any]:
@@ -77,6 +88,13 @@ def session_as_json(view: SessionView) -> dict[str, Any]:
     }
     if view.token is not None:
         body["token"] = view.token
+    if view.device_token is not None:
+        body["device_token"] = view.device_token
+    if session.remembered_at is not None and session.verified_at is None and standing.state is SessionState.ACTIVE:
+        body["remembered"] = True
+    if standing.upcoming is not None:
+        moment, sentence = standing.upcoming.enforce_from, standing.upcoming.sentence
+        body["upcoming"] = {"enforce_from": rfc3339(moment), "sentence": sentence}
     if standing.backup_codes_remaining is not None:
         body["backup_codes_remaining"] = standing.backup_codes_remaining
     if standing.enrolment is not None:

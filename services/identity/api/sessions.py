@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field, StrictBool
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from services.identity.api.fields import Body, rfc3339
@@ -54,9 +55,16 @@ class SmsChallengeAnswer(BaseModel):
 
 
 @router.post("/v1/sessions", status_code=201, response_model=SessionAnswer, dependencies=[PUBLIC])
-async def post_session(body: SignInRequest, gateway: GatewayDep, client: ClientDep) -> JSONResponse:
-    """Sign in with e-mail and password."""
-    view = await gateway.login.sign_in(body.clinic, body.email, body.password, client, shared_device=body.shared_device)
+async def post_session(request: Request, body: SignInRequest, gateway: GatewayDep, client: ClientDep) -> JSONResponse:
+    """Sign in with e-mail and password. A good `device_token` stands for the code; a bad one is ignored."""
+    view = await gateway.login.sign_in(
+        body.clinic,
+        body.email,
+        body.password,
+        client,
+        shared_device=body.shared_device or gateway.cookies.is_shared(request.cookies),
+        device_token=body.device_token,
+    )
     return JSONResponse(session_as_json(view), status_code=201)
 
 
@@ -75,11 +83,15 @@ async def delete_session(access: _Looking, gateway: GatewayDep) -> Response:
 
 
 @router.post("/v1/session/second-factor", response_model=SessionAnswer)
-async def post_second_factor(access: _Live, gateway: GatewayDep, body: SecondFactorRequest) -> JSONResponse:
+async def post_second_factor(
+    request: Request, access: _Live, gateway: GatewayDep, body: SecondFactorRequest
+) -> JSONResponse:
     """Prove the second factor; also the step-up of an active session. The old token is dead after this."""
-    if body.remember_device and access.session.shared_device:
+    if body.remember_device and (access.session.shared_device or gateway.cookies.is_shared(request.cookies)):
         raise invalid("remember_device", "A shared computer is never remembered.")
-    view = await gateway.two_factor.verify(access.signed_in, access.client, Method(body.method), body.code)
+    view = await gateway.two_factor.verify(
+        access.signed_in, access.client, Method(body.method), body.code, remember=body.remember_device
+    )
     return JSONResponse(session_as_json(view))
 
 

@@ -7,20 +7,33 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, Field, StrictBool
 from starlette.responses import JSONResponse, Response
 
+from services.common.errors import ErrorCode, ServiceError
 from services.identity.activations import Link
+from services.identity.adoption import Adopted, Member
+from services.identity.api import csv_lines
 from services.identity.api.fields import Body, Email, Name, Phone, rfc3339
 from services.identity.api.sessions import NoFields
-from services.identity.api.two_factor import TwoFactorAnswer, overview_as_json
+from services.identity.app_guards import AppAccess
 from services.identity.guards import Access, Admits, GatewayDep
-from services.identity.model import Role, User, UserId
+from services.identity.model import Method, Role, Scope, User, UserId
+from services.identity.policy_words import Requirement
 from services.identity.store.staff import UserChange
 from services.identity.users import NewUser
 
 router = APIRouter(tags=["users"])
 
-_Administrator = Annotated[Access, Depends(Admits.active(role=Role.ADMIN))]
 _FreshAdministrator = Annotated[Access, Depends(Admits.active(role=Role.ADMIN, step_up=True))]
+_Reading = Annotated[Access | AppAccess, Depends(Admits.active(role=Role.ADMIN, app=Scope.USERS_WRITE))]
+_Adding = Annotated[Access | AppAccess, Depends(Admits.active(role=Role.ADMIN, step_up=True, app=Scope.USERS_WRITE))]
 _Id = Annotated[UserId, Path(max_length=64, examples=["usr_2f0c9d4e8a7b4c1d9e6f3a2b1c0d9e8f"])]
+
+_CSV_COLUMNS = (
+    *("id", "email", "name", "role", "disabled", "activated", "has_phone", "two_factor", "methods", "requirement"),
+    *("exempt_until", "created_at"),
+)
+_CSV: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/csv": {"schema": {"type": "string"}, "example": '"id","email",…\r\n'}}}
+}
 
 
 class UserView(BaseModel):
@@ -50,13 +63,44 @@ class ResetView(BaseModel):
     activation: ActivationLink
 
 
+class TwoFactorState(BaseModel):
+    """A line of the adoption board. `suspended`: of someone whose factors all are, after a stolen phone."""
+
+    enabled: bool
+    methods: list[Method]
+    suspended: bool
+    requirement: Requirement
+    exempt: bool
+    exempt_until: datetime | None
+
+
+class ListedUserView(UserView):
+    """`two_factor` is for administrators; apps do not see it."""
+
+    two_factor: TwoFactorState = TwoFactorState(
+        enabled=False,
+        methods=[],
+        suspended=False,
+        requirement=Requirement.CLINIC_DEFAULT,
+        exempt=False,
+        exempt_until=None,
+    )
+
+
+class CountsView(BaseModel):
+    """Of the clinic's people who are not disabled."""
+
+    total: int
+    enrolled: int
+    missing: int
+    exempt: int
+    without_phone: int
+
+
 class UserPage(BaseModel):
-    users: list[UserView]
+    users: list[ListedUserView]
     next_cursor: str | None
-
-
-class UserTwoFactorView(TwoFactorAnswer):
-    requirement: Literal["clinic_default", "required", "exempt"]
+    counts: CountsView = CountsView(total=0, enrolled=0, missing=0, exempt=0, without_phone=0)
 
 
 class PostUser(Body):
@@ -77,38 +121,62 @@ class PatchUser(Body):
 class ListUsers(Body):
     limit: Annotated[int, Field(ge=1, le=200)] = 50
     cursor: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_-]+$")] | None = None
-    two_factor: Literal["missing", "enrolled", "exempt"] | None = None
+    two_factor: Adopted | None = None
     q: Annotated[str | None, Field(min_length=1, max_length=100)] = None
+    counts: bool = False
+    format: Literal["json", "csv"] = "json"
 
 
 @router.post("/v1/users", status_code=201, response_model=NewUserView)
-async def post_user(access: _FreshAdministrator, gateway: GatewayDep, body: PostUser) -> JSONResponse:
-    """Invite someone; the answer holds the link by which they choose a password."""
+async def post_user(access: _Adding, gateway: GatewayDep, body: PostUser) -> JSONResponse:
+    """Invite someone; the answer holds the link by which they choose a password. Apps invite no administrators."""
     new = NewUser(body.email, body.name, body.role, body.phone)
-    user, link = await gateway.users.add(access.signed_in, access.client, new)
+    user, link = await gateway.users.add(access.clinic, access.actor, new)
     return JSONResponse({"user": user_as_json(user), "activation": _link(link)}, status_code=201)
 
 
-@router.get("/v1/users", response_model=UserPage)
-async def list_users(access: _Administrator, gateway: GatewayDep, asked: Annotated[ListUsers, Query()]) -> JSONResponse:
-    """People of the clinic, in the order they came."""
-    page = await gateway.users.page(
-        access.signed_in, limit=asked.limit, cursor=asked.cursor, text=asked.q, two_factor=asked.two_factor
+@router.get("/v1/users", response_model=UserPage, responses=_CSV)
+async def list_users(access: _Reading, gateway: GatewayDep, asked: Annotated[ListUsers, Query()]) -> Response:
+    """People of the clinic, in the order they came, with the state of their second factors; `format=csv` gives all that
+    match. Apps see no administrators, and nothing of second factors."""
+    clinic_id = access.clinic.id
+    if isinstance(access, AppAccess):
+        if asked.two_factor is not None or asked.counts or asked.format != "json":
+            raise ServiceError(ErrorCode.FORBIDDEN, "Second factors are no business of apps.")
+        people, following = await gateway.adoption.people(
+            clinic_id, limit=asked.limit, cursor=asked.cursor, text=asked.q
+        )
+        return JSONResponse({"users": [user_as_json(user) for user in people], "next_cursor": following})
+    if asked.format == "csv":
+        members = gateway.adoption.every(clinic_id, text=asked.q, wanted=asked.two_factor)
+        lines = [csv_lines.line(_CSV_COLUMNS), *[csv_lines.line(_cells(member)) async for member in members]]
+        name = f'attachment; filename="{access.clinic.slug}-people.csv"'
+        return Response("".join(lines), media_type="text/csv", headers={"Content-Disposition": name})
+    page = await gateway.adoption.page(
+        clinic_id, limit=asked.limit, cursor=asked.cursor, text=asked.q, wanted=asked.two_factor
     )
-    return JSONResponse({"users": [user_as_json(user) for user in page.users], "next_cursor": page.next_cursor})
+    body: dict[str, Any] = {
+        "users": [_member_as_json(member) for member in page.members],
+        "next_cursor": page.next_cursor,
+    }
+    if asked.counts:
+        counts = await gateway.adoption.counts(clinic_id)
+        body["counts"] = {name: getattr(counts, name) for name in CountsView.model_fields}
+    return JSONResponse(body)
 
 
 @router.get("/v1/users/{user_id}", response_model=UserView)
-async def get_user(access: _Administrator, gateway: GatewayDep, user_id: _Id) -> JSONResponse:
-    """One person."""
-    return JSONResponse(user_as_json(await gateway.users.one(access.signed_in, user_id)))
+async def get_user(access: _Reading, gateway: GatewayDep, user_id: _Id) -> JSONResponse:
+    """One person; to an app, none who is an administrator."""
+    return JSONResponse(user_as_json(await gateway.users.one(access.clinic, access.actor, user_id)))
 
 
 @router.patch("/v1/users/{user_id}", response_model=UserView)
-async def patch_user(access: _FreshAdministrator, gateway: GatewayDep, user_id: _Id, body: PatchUser) -> JSONResponse:
-    """Change someone; disabling ends their sessions and links at once."""
+async def patch_user(access: _Adding, gateway: GatewayDep, user_id: _Id, body: PatchUser) -> JSONResponse:
+    """Change someone; disabling ends their sessions and links at once. Apps rename and disable, no more, and no
+    administrators."""
     change = UserChange(body.name, body.email, body.role, body.phone, body.disabled)
-    return JSONResponse(user_as_json(await gateway.users.change(access.signed_in, access.client, user_id, change)))
+    return JSONResponse(user_as_json(await gateway.users.change(access.clinic, access.actor, user_id, change)))
 
 
 @router.delete("/v1/users/{user_id}/sessions", status_code=204, response_class=Response)
@@ -127,13 +195,6 @@ async def post_reset(
     return JSONResponse({"activation": _link(link)}, status_code=201)
 
 
-@router.get("/v1/users/{user_id}/two-factor", response_model=UserTwoFactorView)
-async def get_two_factor(access: _Administrator, gateway: GatewayDep, user_id: _Id) -> JSONResponse:
-    """Someone's second factors, and what is asked of them."""
-    overview = await gateway.users.two_factor(access.signed_in, user_id)
-    return JSONResponse({**overview_as_json(overview), "requirement": "clinic_default"})
-
-
 def user_as_json(user: User) -> dict[str, Any]:
     return {
         "id": user.id,
@@ -146,6 +207,40 @@ def user_as_json(user: User) -> dict[str, Any]:
         "activated": user.has_password,
         "created_at": rfc3339(user.created_at),
     }
+
+
+def _member_as_json(member: Member) -> dict[str, Any]:
+    settings = member.settings
+    return {
+        **user_as_json(member.user),
+        "two_factor": {
+            "enabled": bool(member.factors.factors),
+            "methods": [factor.method.value for factor in member.factors.factors],
+            "suspended": bool(member.factors.factors) and not member.factors.usable_methods(),
+            "requirement": settings.requirement.value,
+            "exempt": member.is_exempt,
+            "exempt_until": rfc3339(settings.expires_at) if member.is_exempt and settings.expires_at else None,
+        },
+    }
+
+
+def _cells(member: Member) -> list[str]:
+    user, settings, factors = member.user, member.settings, member.factors.factors
+    until = settings.expires_at if member.is_exempt else None
+    return [
+        user.id,
+        user.email,
+        user.name,
+        user.role.value,
+        "yes" if user.is_disabled else "no",
+        "yes" if user.has_password else "no",
+        "yes" if user.phone is not None else "no",
+        "enrolled" if factors else "missing",
+        " ".join(factor.method.value for factor in factors),
+        settings.requirement.value,
+        rfc3339(until) if until else "",
+        rfc3339(user.created_at),
+    ]
 
 
 def _link(link: Link) -> dict[str, Any]:

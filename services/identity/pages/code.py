@@ -15,6 +15,7 @@ from services.identity.pages.rendering import csrf_of, lead_to, page
 from services.identity.pages.route import RETURNS, PageRoute
 from services.identity.pages.way_back import WAY_ON, lead_on
 from services.identity.pages.words import STATUS, delivery_in_words, told
+from services.identity.sessions import Standing
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -27,8 +28,8 @@ _OTHERS = {
 
 
 @router.get("/code")
-async def get_code(access: _Live, gateway: GatewayDep, method: str = "", then: str = "") -> Response:
-    return await _code(access, gateway, method, then)
+async def get_code(request: Request, access: _Live, gateway: GatewayDep, method: str = "", then: str = "") -> Response:
+    return await _code(request, access, gateway, method, then)
 
 
 @router.post("/code")
@@ -40,16 +41,21 @@ async def post_code(request: Request, access: _Live, gateway: GatewayDep) -> Res
     except ValueError:
         return lead_to(gateway, "/code")
     try:
-        view = await gateway.two_factor.verify(access.signed_in, access.client, method, fields("code"))
+        remember = fields("remember") == "yes" and not gateway.cookies.is_shared(request.cookies)
+        view = await gateway.two_factor.verify(
+            access.signed_in, access.client, method, fields("code"), remember=remember
+        )
     except ServiceError as error:
         if error.code is ErrorCode.ENROLMENT_REQUIRED or error.code is ErrorCode.UNAUTHENTICATED:
             raise
-        return await _code(access, gateway, method, then, error)
+        return await _code(request, access, gateway, method, then, error)
     if view.standing.state is SessionState.ACTIVE and then in RETURNS:
         response = lead_to(gateway, f"{then}?done=stepped-up")
     else:
         response = lead_on(request, gateway, view.standing.state)
     response.set_cookie(**gateway.cookies.session(view.token or ""))
+    if view.device_token is not None:
+        response.set_cookie(**gateway.cookies.device(access.clinic.slug, access.user.email, view.device_token))
     return response
 
 
@@ -62,12 +68,12 @@ async def post_text(request: Request, access: _Live, gateway: GatewayDep) -> Res
     except ServiceError as error:
         if error.code in (ErrorCode.ENROLMENT_REQUIRED, ErrorCode.UNAUTHENTICATED):
             raise
-        return await _code(access, gateway, Method.SMS, then, error)
+        return await _code(request, access, gateway, Method.SMS, then, error)
     return lead_to(gateway, f"/code?method=sms{f'&then={then}' if then in RETURNS else ''}")
 
 
 async def _code(
-    access: Access, gateway: Gateway, asked: str, then: str, refusal: ServiceError | None = None
+    request: Request, access: Access, gateway: Gateway, asked: str, then: str, refusal: ServiceError | None = None
 ) -> Response:
     standing = await gateway.standings.view(access.signed_in)
     methods = standing.methods
@@ -85,10 +91,18 @@ async def _code(
         "others": [{"method": one.value, "words": _OTHERS[one]} for one in methods if one is not method],
         "then": then if then in RETURNS else "",
         "stepping_up": stepping_up,
+        "remember_days": 0 if stepping_up else _days(request, access, gateway, standing, method),
         "sms": await _text_sent(access, gateway) if method is Method.SMS else None,
     }
     status = STATUS.get(refusal.code, 400) if refusal else 200
     return page(gateway, "code.html", status, wrong=told(refusal) if refusal else "", **values)
+
+
+def _days(request: Request, access: Access, gateway: Gateway, standing: Standing, method: Method | None) -> int:
+    """For how long this browser can be remembered, to be offered beside the code; 0: it is not offered."""
+    if access.session.shared_device or gateway.cookies.is_shared(request.cookies) or method is Method.BACKUP_CODE:
+        return 0
+    return standing.remember_device_minutes // (24 * 60)
 
 
 async def _text_sent(access: Access, gateway: Gateway) -> dict[str, str] | None:

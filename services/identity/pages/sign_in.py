@@ -50,12 +50,21 @@ async def post_sign_in(request: Request, gateway: GatewayDep, client: ClientDep,
     form.check(request, fields)
     email = fields("email")
     try:
-        view = await gateway.login.sign_in(slug, email, fields("password"), client)
+        view = await gateway.login.sign_in(
+            slug,
+            email,
+            fields("password"),
+            client,
+            shared_device=gateway.cookies.is_shared(request.cookies),
+            device_token=request.cookies.get(gateway.cookies.device_name(slug, email)),
+        )
     except ServiceError as error:
         return _sign_in(request, gateway, slug, email=email, refusal=error)
     await _end_older(request, gateway, client)
     response = lead_on(request, gateway, view.standing.state)
     response.set_cookie(**gateway.cookies.session(view.token or ""))
+    if view.device_token is not None:
+        response.set_cookie(**gateway.cookies.device(slug, email, view.device_token))
     form.forget(response)
     remember_clinic(response, gateway, view.signed_in.clinic.slug)
     return response

@@ -142,8 +142,10 @@ class OtpPeer:
         enrolment_id: str,
         code: str,
         methods_allowed: Sequence[Method],
+        *,
+        replace_all: bool = False,
     ) -> EnrolmentVerdict:
-        """Confirms the set-up of a factor with a code."""
+        """Confirms the set-up of a factor with a code. `replace_all`: in place of every older factor and code."""
         return await self._confirm(
             otp_pb2.ConfirmEnrolmentRequest(
                 attempt_id=attempt_id,
@@ -154,6 +156,7 @@ class OtpPeer:
                 code=code,
                 purpose=otp_pb2.SMS_PURPOSE_ENROLMENT if method is Method.SMS else otp_pb2.SMS_PURPOSE_UNSPECIFIED,
                 methods_allowed=[_TO_WIRE[allowed] for allowed in methods_allowed],
+                replace_all=replace_all,
             )
         )
 
@@ -193,6 +196,16 @@ class OtpPeer:
         """Removes one factor and answers what is left."""
         request = otp_pb2.RemoveFactorRequest(caller=caller.to_wire(), method=_TO_WIRE[method])
         return _factors(await self._peer.call(self._peer.stub.RemoveFactor, request, _SECONDS))
+
+    async def suspend_factors(self, caller: OtpCaller, cause: str) -> UserFactors:
+        """No factor or backup code of the user answers from now on; each still counts as one."""
+        request = otp_pb2.SuspendFactorsRequest(caller=caller.to_wire(), cause=cause)
+        return _factors(await self._peer.call(self._peer.stub.SuspendFactors, request, _SECONDS, repeatable=True))
+
+    async def remove_all_factors(self, caller: OtpCaller, cause: str) -> UserFactors:
+        """The user has neither factor nor backup code from now on."""
+        request = otp_pb2.RemoveAllFactorsRequest(caller=caller.to_wire(), cause=cause)
+        return _factors(await self._peer.call(self._peer.stub.RemoveAllFactors, request, _SECONDS, repeatable=True))
 
     async def reset_guess_budget(self, clinic_id: ClinicId, user_id: UserId, cause: str) -> None:
         request = otp_pb2.ResetGuessBudgetRequest(user_id=user_id, clinic_id=clinic_id, cause=cause)

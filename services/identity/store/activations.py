@@ -123,3 +123,11 @@ async def supersede(connection: Connection, user_id: UserId) -> None:
     await connection.execute(
         "UPDATE activation SET superseded = true WHERE user_id = %s AND used_at IS NULL AND NOT superseded", [user_id]
     )
+
+
+async def supersede_made_by(connection: Connection, user_id: UserId) -> None:
+    """Kills the unused links that this administrator made for others, in the caller's transaction."""
+    await connection.execute(
+        "UPDATE activation SET superseded = true WHERE created_by = %s AND used_at IS NULL AND NOT superseded",
+        [user_id],
+    )

@@ -51,6 +51,14 @@ class ClinicStore:
             await record(connection, event)
         return clinic_from(row)
 
+    async def set_idle_minutes(self, clinic_id: ClinicId, minutes: int) -> None:
+        """For every session of the clinic that lives; it counts from its next request on."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "UPDATE session SET idle_minutes = %s WHERE clinic_id = %s AND ended_at IS NULL AND idle_minutes <> %s",
+                [minutes, clinic_id, minutes],
+            )
+
 
 async def insert_clinic(connection: Connection, clinic: Clinic) -> bool:
     """Adds a clinic in the caller's transaction; False where the slug is taken."""

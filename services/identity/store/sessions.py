@@ -17,8 +17,10 @@ from services.common import audit
 from services.common.audit import AuditEvent
 from services.common.postgres import Connection, Database
 from services.identity.model import (
+    BypassId,
     Clinic,
     ClinicId,
+    DeviceId,
     EndCause,
     Method,
     Role,
@@ -28,17 +30,20 @@ from services.identity.model import (
     User,
     UserId,
 )
+from services.identity.store.devices import NewDevice, end_devices, remember
 from services.identity.store.numbers import PhoneNumbers
 
 _SESSION_COLUMNS = (
     "id, user_id, clinic_id, token_digest, generation, opened_by, authenticated_at, verified_at, proven_by,"
     " enrol_after_proof, waiting_until, last_seen_at, idle_minutes, expires_at, shared_device, address, user_agent,"
-    " ended_at, end_cause"
+    " ended_at, end_cause, bypass_id, device_id, remembered_at"
 )
+SESSION_COLUMNS = _SESSION_COLUMNS
+"""What `session_from` reads."""
 _BY_DIGEST = (
     "SELECT s.id, s.user_id, s.clinic_id, s.token_digest, s.generation, s.opened_by, s.authenticated_at,"
     " s.verified_at, s.proven_by, s.enrol_after_proof, s.waiting_until, s.last_seen_at, s.idle_minutes, s.expires_at,"
-    " s.shared_device, s.address, s.user_agent, s.ended_at, s.end_cause,"
+    " s.shared_device, s.address, s.user_agent, s.ended_at, s.end_cause, s.bypass_id, s.device_id, s.remembered_at,"
     " u.email AS u_email, u.name AS u_name, u.role AS u_role, u.phone AS u_phone, u.phone_proven AS u_phone_proven,"
     " u.locale AS u_locale, u.disabled_at IS NOT NULL AS u_is_disabled, u.created_at AS u_created_at,"
     " u.password_hash IS NOT NULL AS u_has_password,"
@@ -55,7 +60,12 @@ _OPEN = (
     f" opened AS (INSERT INTO session ({_SESSION_COLUMNS})"
     " SELECT %(id)s, owner.id, %(clinic_id)s, %(token_digest)s, %(generation)s, %(opened_by)s, %(authenticated_at)s,"
     " NULL, NULL, %(enrol_after_proof)s, %(waiting_until)s::timestamptz, %(last_seen_at)s, %(idle_minutes)s,"
-    " %(expires_at)s, %(shared_device)s, %(address)s, %(user_agent)s, NULL, NULL FROM owner RETURNING id) "
+    " %(expires_at)s, %(shared_device)s, %(address)s, %(user_agent)s, NULL, NULL, %(bypass_id)s, %(device_id)s,"
+    # Not what was read before the user's row was held: the remembering may have ended since.
+    " (SELECT remembered_at FROM device WHERE id = %(device_id)s AND user_id = owner.id AND ended_at IS NULL)"
+    " FROM owner RETURNING id, bypass_id, user_id, authenticated_at),"
+    " bypassed AS (INSERT INTO bypass_use (bypass_id, user_id, session_id, used_at)"
+    " SELECT bypass_id, user_id, id, authenticated_at FROM opened WHERE bypass_id IS NOT NULL) "
     + audit.insert_from("opened")
 )
 _ROTATE = (
@@ -102,8 +112,20 @@ class Rotation:
     idle_minutes: int | None = None
     end_others: EndCause | None = None
     """End the user's other sessions, waiting ones too, with this cause."""
+    end_devices: str | None = None
+    """Forget the user's remembered browsers, with this cause."""
+    remembered: NewDevice | None = None
+    """The browser in which this is proven, to be remembered in place of the one that opened the session."""
     proven_phone: str | None = None
     """A number that was proven in the same breath."""
+    has_enrolled: bool = False
+    """A second factor was set up by it."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether more goes with it than one statement does."""
+        more = (self.end_others, self.end_devices, self.remembered, self.proven_phone)
+        return self.has_enrolled or any(one is not None for one in more)
 
 
 class SessionStore:
@@ -137,7 +159,7 @@ class SessionStore:
 
     async def rotate(self, session: Session, rotation: Rotation, event: AuditEvent) -> Session | None:
         """Gives the session a new token; None where another request was faster, or the session has ended."""
-        if rotation.end_others is not None or rotation.proven_phone is not None:
+        if rotation.has_more:
             async with self._database.transaction() as connection:
                 return await self.rotate_in(connection, session, rotation, event)
         async with self._together() as connection:
@@ -161,6 +183,14 @@ class SessionStore:
             await end_sessions(connection, session.user_id, rotation.at, rotation.end_others, keep=session.id)
         elif rotation.waiting_until is None and session.waiting_until is not None:
             await self._end_surplus(connection, session, rotation.new_digest, rotation.at)
+        if rotation.end_devices is not None:
+            await end_devices(connection, session.user_id, rotation.at, rotation.end_devices)
+        if rotation.remembered is not None:
+            await remember(connection, session, rotation.remembered, rotation.at)
+        if session.bypass_id is not None and rotation.has_enrolled:
+            await connection.execute(
+                "UPDATE bypass_use SET enrolled_at = %s WHERE bypass_id = %s", [rotation.at, session.bypass_id]
+            )
         if rotation.proven_phone is not None:
             await connection.execute(
                 "UPDATE app_user SET phone = %s, phone_proven = true WHERE id = %s",
@@ -219,12 +249,23 @@ class SessionStore:
         await connection.execute("UPDATE session SET verified_at = NULL, proven_by = NULL WHERE id = %s", [session_id])
 
     async def factor_removed(self, session: Session, at: datetime, *, was_last: bool, event: AuditEvent) -> None:
-        """Ends the user's other sessions; with the last factor, this session's proof goes too."""
+        """Ends the user's other sessions and remembered browsers; with the last factor, this session's proof goes
+        too."""
         async with self._database.transaction() as connection:
+            await connection.execute(_LOCK_USER, [session.user_id])
+            await end_devices(connection, session.user_id, at, "factor_changed")
             await end_sessions(connection, session.user_id, at, EndCause.ENDED, keep=session.id)
             if was_last:
                 await self.forget_proof(connection, session.id)
             await audit.record(connection, event)
+
+    async def has_proven_since(self, user_id: UserId, moment: datetime) -> bool:
+        """Whether a second factor of the user was proven in any session since then."""
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT 1 FROM session WHERE user_id = %s AND verified_at >= %s LIMIT 1", [user_id, moment]
+            )
+            return await cursor.fetchone() is not None
 
     async def note(self, event: AuditEvent) -> None:
         """Puts on record what changed nothing."""
@@ -284,6 +325,9 @@ def session_from(row: DictRow) -> Session:
         user_agent=row["user_agent"],
         ended_at=row["ended_at"],
         end_cause=EndCause(row["end_cause"]) if row["end_cause"] else None,
+        bypass_id=BypassId(row["bypass_id"]) if row["bypass_id"] else None,
+        device_id=DeviceId(row["device_id"]) if row["device_id"] else None,
+        remembered_at=row["remembered_at"],
     )
 
 

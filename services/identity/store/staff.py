@@ -4,6 +4,8 @@ A change that could take the last working administrator away is decided under th
 administrators who demote each other at once cannot both succeed.
 """
 
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,11 +14,17 @@ from psycopg.errors import UniqueViolation
 from services.common.audit import AuditEvent, record
 from services.common.postgres import Connection, Database
 from services.identity.model import Clinic, ClinicId, EndCause, Role, User, UserId, email_key
-from services.identity.store.activations import NewActivation, insert_activation, supersede
+from services.identity.store.activations import NewActivation, insert_activation, supersede, supersede_made_by
 from services.identity.store.clinics import insert_clinic
+from services.identity.store.devices import end_devices
 from services.identity.store.numbers import PhoneNumbers
 from services.identity.store.sessions import end_sessions
 from services.identity.store.users import COLUMNS, user_from
+
+# NO KEY UPDATE: a sign-in, which holds its user's row and refers to the clinic, must not wait for us.
+_HOLD_ADMINISTRATORS = "SELECT 1 FROM clinic WHERE id = %s FOR NO KEY UPDATE"
+
+CheckOthers = Callable[[Sequence[UserId]], Awaitable[None]]
 
 
 class EmailTaken(Exception):
@@ -72,9 +80,18 @@ class StaffStore:
             await insert_activation(connection, activation)
             await record(connection, event)
 
-    async def page(self, clinic_id: ClinicId, after: Place | None, limit: int, text: str | None) -> list[User]:
+    async def page(
+        self,
+        clinic_id: ClinicId,
+        after: Place | None,
+        limit: int,
+        text: str | None,
+        *,
+        with_administrators: bool = True,
+    ) -> list[User]:
         """Up to `limit` people in the order of arrival; `text` is looked for in name and e-mail."""
         parameters = {
+            "with_administrators": with_administrators,
             "clinic_id": clinic_id,
             "at": after.created_at if after else None,
             "id": after.user_id if after else None,
@@ -85,11 +102,19 @@ class StaffStore:
             cursor = await connection.execute(
                 f"SELECT {COLUMNS} FROM app_user WHERE clinic_id = %(clinic_id)s"  # noqa: S608
                 " AND (%(at)s::timestamptz IS NULL OR (created_at, id) > (%(at)s, %(id)s))"
+                " AND (%(with_administrators)s OR role <> 'admin')"
                 " AND (%(pattern)s::text IS NULL OR name ILIKE %(pattern)s OR email ILIKE %(pattern)s)"
                 " ORDER BY created_at, id LIMIT %(limit)s",
                 parameters,
             )
             return [user_from(row, self._numbers) for row in await cursor.fetchall()]
+
+    @asynccontextmanager
+    async def holding_administrators(self, clinic_id: ClinicId) -> AsyncIterator[list[UserId]]:
+        """The clinic's administrators who can sign in; while the block runs nobody ceases to be one."""
+        async with self._database.transaction() as connection:
+            await connection.execute(_HOLD_ADMINISTRATORS, [clinic_id])
+            yield await _administrators(connection, clinic_id)
 
     async def by_email(self, clinic_id: ClinicId, email: str) -> User | None:
         async with self._database.connection() as connection:
@@ -100,21 +125,27 @@ class StaffStore:
             row = await cursor.fetchone()
         return user_from(row, self._numbers) if row else None
 
-    async def change(self, before: User, change: UserChange, at: datetime, event: AuditEvent) -> User | None:
-        """Sets what is given. Disabling ends the user's sessions and links. None where there is no such user.
+    async def change(
+        self, before: User, change: UserChange, at: datetime, event: AuditEvent, check_others: CheckOthers
+    ) -> User | None:
+        """Sets what is given. Disabling ends the user's sessions, and so does it, or taking an administrator's role
+        away, with their links and those they made. None where there is no such user.
 
-        Raises `EmailTaken`, `LastAdministrator`.
+        `check_others`: asked, before an administrator ceases to be one, whether those who are left are enough. Raises
+        `EmailTaken`, `LastAdministrator`.
         """
         try:
             async with self._database.transaction() as connection:
-                # NO KEY UPDATE: a sign-in, which holds its user's row and refers to the clinic, must not wait for us.
-                await connection.execute("SELECT 1 FROM clinic WHERE id = %s FOR NO KEY UPDATE", [before.clinic_id])
+                await connection.execute(_HOLD_ADMINISTRATORS, [before.clinic_id])
                 cursor = await connection.execute(
-                    "SELECT 1 FROM app_user WHERE clinic_id = %s AND id = %s AND role = 'admin'"
-                    " AND disabled_at IS NULL AND password_hash IS NOT NULL FOR UPDATE",
+                    "SELECT role = 'admin' AS is_administrator,"
+                    " disabled_at IS NULL AND password_hash IS NOT NULL AS can_sign_in"
+                    " FROM app_user WHERE clinic_id = %s AND id = %s FOR UPDATE",
                     [before.clinic_id, before.id],
                 )
-                was_working_administrator = await cursor.fetchone() is not None
+                was = await cursor.fetchone()
+                if was is None:
+                    return None
                 another = await self._numbers.another(connection, before.id, change.phone)
                 cursor = await connection.execute(
                     "UPDATE app_user SET name = coalesce(%(name)s, name), email = coalesce(%(email)s, email),"  # noqa: S608
@@ -136,29 +167,34 @@ class StaffStore:
                     },
                 )
                 row = await cursor.fetchone()
-                if row is None:
-                    return None
-                after = user_from(row, self._numbers)
-                if was_working_administrator:
-                    await _check_administrators(connection, after.clinic_id)
+                after = user_from(row, self._numbers) if row else before
+                if was["is_administrator"] and was["can_sign_in"]:
+                    left = await _administrators(connection, after.clinic_id)
+                    if not left:
+                        raise LastAdministrator
+                    if after.id not in left:
+                        await check_others(left)
                 if change.disabled:
                     await end_sessions(connection, after.id, at, EndCause.ENDED, keep=None)
+                    await end_devices(connection, after.id, at, "disabled")
                     await supersede(connection, after.id)
+                if was["is_administrator"] and (change.disabled or after.role is not Role.ADMIN):
+                    await supersede(connection, after.id)
+                    await supersede_made_by(connection, after.id)
                 await record(connection, event)
         except UniqueViolation as error:
             raise EmailTaken from error
         return after
 
 
-async def _check_administrators(connection: Connection, clinic_id: ClinicId) -> None:
-    """Somebody must be left who can sign in and repair what went wrong; an unused invitation is nobody."""
+async def _administrators(connection: Connection, clinic_id: ClinicId) -> list[UserId]:
+    """Those who can sign in and repair what went wrong; an unused invitation is nobody."""
     cursor = await connection.execute(
-        "SELECT 1 FROM app_user WHERE clinic_id = %s AND role = 'admin' AND disabled_at IS NULL"
-        " AND password_hash IS NOT NULL LIMIT 1",
+        "SELECT id FROM app_user WHERE clinic_id = %s AND role = 'admin' AND disabled_at IS NULL"
+        " AND password_hash IS NOT NULL ORDER BY id",
         [clinic_id],
     )
-    if await cursor.fetchone() is None:
-        raise LastAdministrator
+    return [UserId(row["id"]) for row in await cursor.fetchall()]
 
 
 async def _insert_user(connection: Connection, user: User, numbers: PhoneNumbers) -> bool:

@@ -10,6 +10,7 @@ from services.common.errors import ErrorCode, ServiceError
 from services.common.postgres import Connection, Database
 from services.identity.model import Clinic, ClinicId, EndCause, Role, SessionId, User, UserId, email_key, slug_key
 from services.identity.store.clinics import clinic_from
+from services.identity.store.devices import end_devices
 from services.identity.store.numbers import PhoneNumbers
 from services.identity.store.sessions import end_sessions
 
@@ -105,8 +106,8 @@ class UserStore:
 async def set_password(
     connection: Connection, user_id: UserId, password_hash: str, at: datetime, *, keep: SessionId | None
 ) -> bool:
-    """Sets the password and ends every session of the user but `keep`, in the caller's transaction. False where there
-    is no such user, or a disabled one."""
+    """Sets the password, ends every session of the user but `keep` and forgets their browsers, in the caller's
+    transaction. False where there is no such user, or a disabled one."""
     cursor = await connection.execute(
         "UPDATE app_user SET password_hash = %s, password_changed_at = %s WHERE id = %s AND disabled_at IS NULL",
         [password_hash, at, user_id],
@@ -114,6 +115,7 @@ async def set_password(
     if cursor.rowcount != 1:
         return False
     await end_sessions(connection, user_id, at, EndCause.PASSWORD_CHANGED, keep=keep)
+    await end_devices(connection, user_id, at, "password_changed")
     return True
 
 

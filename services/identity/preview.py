@@ -1,0 +1,124 @@
+"""What a change of the rule, or a hold, would do to everybody of the clinic, before it is made (R17).
+
+Nothing here decides: policy's decision for now and for then, and the gateway's own computation of where a session
+stands, are the ones that the next request will meet.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.common.clock import Clock
+from services.identity.clinic import ClinicOperations
+from services.identity.model import Clinic, Decision, Reason, RuleChange, Session, SessionState, SignedIn, UserFactors
+from services.identity.peers.notifier import NotifierPeer
+from services.identity.peers.otp import OtpPeer
+from services.identity.peers.policy_settings import PolicySettingsPeer
+from services.identity.policy_words import HoldTerms, Weighed
+from services.identity.sessions import state_at_sign_in, state_of
+from services.identity.store.roster import Listed, RosterStore
+
+BATCH = 500
+"""Users a call: with their reasons some half a megabyte, far below what a message may be."""
+_STRICTEST = (SessionState.SECOND_FACTOR_REQUIRED, SessionState.ENROLMENT_REQUIRED, SessionState.ACTIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class Previewed:
+    """One user: the state their next request would meet, or their next sign-in where they have no session."""
+
+    user: Listed
+    now: SessionState
+    then: SessionState
+    reason: Reason
+    has_session: bool
+    has_factor: bool
+    is_exempt: bool
+
+
+@dataclass(slots=True)
+class Totals:
+    """Of those who are not disabled."""
+
+    stopped_now: int = 0
+    """Have a live session, which would be stopped at its next request."""
+    stopped_at_sign_in: int = 0
+    """Have none, and would be led to more than a password when they sign in next."""
+    no_factor: int = 0
+    no_phone: int = 0
+    exempt: int = 0
+    unaffected: int = 0
+    """Would meet the same as now."""
+
+    def count(self, one: Previewed) -> None:
+        if one.user.is_disabled:
+            return
+        stops = one.now is SessionState.ACTIVE and one.then is not SessionState.ACTIVE
+        self.stopped_now += stops and one.has_session
+        self.stopped_at_sign_in += stops and not one.has_session
+        self.no_factor += not one.has_factor
+        self.no_phone += not one.user.has_phone
+        self.exempt += one.is_exempt
+        self.unaffected += one.now is one.then
+
+
+class Previews:
+    def __init__(
+        self,
+        roster: RosterStore,
+        clinics: ClinicOperations,
+        otp: OtpPeer,
+        settings: PolicySettingsPeer,
+        notifier: NotifierPeer,
+        clock: Clock,
+    ) -> None:
+        self._roster = roster
+        self._clinics = clinics
+        self._otp = otp
+        self._settings = settings
+        self._notifier = notifier
+        self._clock = clock
+
+    async def of_rule(self, by: SignedIn, change: RuleChange) -> tuple[list[Previewed], Totals]:
+        """If the rule were changed so."""
+        await self._clinics.check(change)
+        return await self._of(by.clinic, change)
+
+    async def of_hold(self, by: SignedIn, terms: HoldTerms) -> tuple[list[Previewed], Totals]:
+        """If an integration demanded this."""
+        return await self._of(by.clinic, terms)
+
+    async def _of(self, clinic: Clinic, would_be: RuleChange | HoldTerms) -> tuple[list[Previewed], Totals]:
+        available = await self._notifier.methods_available()
+        people = await self._roster.people(clinic.id)
+        now = self._clock.now()
+        sessions = await self._roster.sessions(clinic.id, now)
+        found: list[Previewed] = []
+        totals = Totals()
+        for start in range(0, len(people), BATCH):
+            batch = people[start : start + BATCH]
+            factors = await self._otp.factors([user.id for user in batch])
+            weighed = [
+                Weighed(user.id, clinic, user.has_phone, held) for user, held in zip(batch, factors, strict=True)
+            ]
+            foreseen = await self._settings.preview(clinic.id, weighed, available, would_be)
+            for user, held, one in zip(batch, factors, foreseen, strict=True):
+                live = sessions.get(user.id, [])
+                previewed = Previewed(
+                    user=user,
+                    now=_met(live, held, one.now, now),
+                    then=_met(live, held, one.then, now),
+                    reason=one.then.reason,
+                    has_session=bool(live),
+                    has_factor=bool(held.factors),
+                    is_exempt=one.is_exempt,
+                )
+                totals.count(previewed)
+                found.append(previewed)
+        return found, totals
+
+
+def _met(live: Iterable[Session], factors: UserFactors, decision: Decision, now: datetime) -> SessionState:
+    """The strictest of the states of the user's sessions; without one, that of the next sign-in."""
+    states = {state_of(session, factors, decision, now) for session in live} or {state_at_sign_in(factors, decision)}
+    return next((state for state in _STRICTEST if state in states), SessionState.SECOND_FACTOR_REQUIRED)

@@ -1,0 +1,100 @@
+"""Remembered browsers (R10): recognised at sign-in, listed, forgotten.
+
+A browser is remembered for the clinic's days and the strictest hold of the moment it is asked for, whatever held when
+it was remembered; a token that is not good is ignored, never refused. It stands for the second factor at sign-in and
+never for a fresh proof.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from services.common.audit import AuditEvent
+from services.common.clock import Clock
+from services.common.errors import ErrorCode, ServiceError
+from services.identity.model import Client, ClinicId, Decision, Device, DeviceId, SignedIn, User, UserId
+from services.identity.sessions import digest_of, new_token, remembered_until
+from services.identity.standing import Facts, Standings
+from services.identity.store.devices import DeviceStore, NewDevice
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """A remembered browser, and the token that it has from now on."""
+
+    device: Device
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnDevice:
+    """A browser as its owner sees it."""
+
+    device: Device
+    expires_at: datetime
+
+
+class Remembering:
+    def __init__(self, devices: DeviceStore, standings: Standings, clock: Clock) -> None:
+        self._devices = devices
+        self._standings = standings
+        self._clock = clock
+
+    async def recognise(self, user: User, facts: Facts, token: str, client: Client) -> Recognised | None:
+        """The browser with this token, where it may stand for a code now. Not where all the factors are suspended, or
+        none is allowed any more: then there is something to do that a browser cannot stand for."""
+        decision, factors = facts.decision, facts.factors
+        if decision is None or factors is None or not factors.is_any_usable:
+            return None
+        if decision.remember_device_minutes <= 0 or decision.must_enrol_after_proof:
+            return None
+        now, fresh = self._clock.now(), new_token()
+        reused = _event("device.reused", now, user.clinic_id, user.id, client)
+        since = now - timedelta(minutes=decision.remember_device_minutes)
+        device = await self._devices.use(user.id, digest_of(token), digest_of(fresh), since, now, client, reused)
+        return Recognised(device, fresh) if device else None
+
+    async def own(self, signed_in: SignedIn) -> list[OwnDevice]:
+        """The user's browsers that would be recognised now, the last used first."""
+        decision = await self._decision(signed_in)
+        since = self._clock.now() - timedelta(minutes=decision.remember_device_minutes)
+        found = await self._devices.of_user(signed_in.user.id, since)
+        return [OwnDevice(device, remembered_until(device.remembered_at, decision)) for device in found]
+
+    async def forget(self, signed_in: SignedIn, client: Client, device_id: DeviceId) -> None:
+        """Ends the remembering of one of one's own browsers."""
+        user = signed_in.user
+        event = _event("device.ended", self._clock.now(), user.clinic_id, user.id, client, device_id=device_id)
+        if not await self._devices.end(user.id, device_id, event, "user"):
+            raise ServiceError(ErrorCode.NOT_FOUND, "There is no such browser.")
+
+    async def forget_all_of(self, by: SignedIn, client: Client, user: User) -> None:
+        """Ends the remembering of every browser of a person of the administrator's clinic."""
+        event = _event("devices.ended", self._clock.now(), by.clinic.id, user.id, client, by=by.user.id)
+        await self._devices.end_all(user.id, event, "administrator")
+
+    async def _decision(self, signed_in: SignedIn) -> Decision:
+        facts = await self._standings.facts(signed_in.user, signed_in.clinic, fresh=False)
+        if facts.decision is None:
+            assert facts.away is not None
+            raise facts.away
+        return facts.decision
+
+
+def new_device(client: Client) -> tuple[NewDevice, str]:
+    """A browser to be remembered, and its token, which is known only here and now."""
+    token = new_token()
+    return NewDevice(DeviceId(f"dev_{uuid.uuid4().hex}"), digest_of(token), client), token
+
+
+def _event(
+    kind: str,
+    at: datetime,
+    clinic_id: ClinicId,
+    user_id: UserId,
+    client: Client,
+    *,
+    by: UserId | None = None,
+    **detail: str,
+) -> AuditEvent:
+    return AuditEvent(kind, at, clinic_id, "user", by or user_id, user_id, client.address, dict(detail))
