@@ -94,7 +94,10 @@ class Topology:
         own = {
             "identity": self._identity(),
             "otp": self._otp(),
-            "policy": {"POLICY_LISTEN": self._at("policy")},
+            "policy": {
+                "POLICY_LISTEN": self._at("policy"),
+                "POLICY_IDENTITY_TARGET": self._at("identity-grpc"),  # for its command `bypass`
+            },
             "notifier": self._notifier(),
             # The relay carries ids only: it knows neither the provider nor the keyring.
             "relay": {"NOTIFIER_BROKER_URL": self._broker()},

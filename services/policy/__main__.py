@@ -1,4 +1,4 @@
-"""The policy service's commands: `serve` and `migrate`. Everything is wired here, top to bottom."""
+"""The policy service's commands: `serve`, `migrate`, and the operator's. Everything is wired here, top to bottom."""
 
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from services.common.postgres import Database
 from services.common.rpc_server import RpcServer
 from services.common.settings import load_settings
 from services.policy.app import build
+from services.policy.bypass_command import add_bypass
 from services.policy.servicer import ALLOWED
 from services.policy.settings import PolicyMigrationSettings, PolicySettings
 
@@ -24,6 +25,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Is a second 
 
 
 add_verify_audit(app, "policy", PolicySettings.load)
+add_bypass(app)
 
 
 @app.command()

@@ -10,6 +10,8 @@ class PolicySettings(SealedServiceSettings):
 
     listen: str = "127.0.0.1:50051"
     """host:port of the gRPC server."""
+    identity_target: str = ""
+    """identity's gRPC server, which the command `bypass` asks, and nothing else does."""
 
 
 class PolicyMigrationSettings(MigrationSettings):

@@ -7,11 +7,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.identity.model import (
+    BypassId,
     Client,
     ClinicId,
     Decision,
+    DeviceId,
     EndCause,
     Factor,
+    Leave,
     Method,
     Outcome,
     Reason,
@@ -29,6 +32,7 @@ from services.identity.sessions import (
     expires_at,
     idle_expires_at,
     is_fresh,
+    needs_policy,
     new_token,
     opened,
     standing_of,
@@ -92,28 +96,74 @@ def proven(minutes_ago: float = 0, *, must_enrol: bool = False) -> Session:
 def test_an_unproven_session_is_what_factors_and_decision_make_it(
     factors: UserFactors | None, decided: Decision | None, expected: SessionState | None
 ) -> None:
-    assert state_of(session(), factors, decided) is expected
+    assert state_of(session(), factors, decided, NOW) is expected
 
 
 def test_p10_no_unproven_session_with_a_factor_is_ever_active() -> None:
     for factors, decided in itertools.product((TOTP, SUSPENDED), (ALLOW, ASK, ENROL, None)):
-        assert state_of(session(), factors, decided) is code
+        assert state_of(session(), factors, decided, NOW) is code
 
 
 @pytest.mark.parametrize("decided", [ALLOW, ASK, ENROL, decision(Outcome.SECOND_FACTOR, enrol_after_proof=True), None])
 @pytest.mark.parametrize("factors", [NONE, TOTP, None])
 def test_a_proven_session_stands_by_itself(factors: UserFactors | None, decided: Decision | None) -> None:
-    assert state_of(proven(), factors, decided) is active
+    assert state_of(proven(), factors, decided, NOW) is active
+
+
+def remembered(days_ago: float = 1, *, shared: bool = False) -> Session:
+    at = NOW - timedelta(days=days_ago)
+    return replace(session(), device_id=DeviceId("dev_1"), remembered_at=at, shared_device=shared)
+
+
+SEVEN_DAYS = replace(ASK, remember_device_minutes=7 * 24 * 60)
+
+
+@pytest.mark.parametrize(
+    ("one", "factors", "decided", "expected"),
+    [
+        (remembered(), TOTP, SEVEN_DAYS, active),
+        (remembered(7), TOTP, SEVEN_DAYS, code),
+        (remembered(7 - 1e-5), TOTP, SEVEN_DAYS, active),
+        (remembered(), TOTP, ASK, code),  # the clinic allows no days
+        (remembered(), TOTP, replace(SEVEN_DAYS, remember_device_minutes=24 * 60), code),  # the strictest hold
+        (remembered(), TOTP, None, code),
+        (remembered(), SUSPENDED, SEVEN_DAYS, code),
+        (remembered(), NONE, ENROL, enrol),
+        (remembered(), None, SEVEN_DAYS, None),
+        (remembered(shared=True), TOTP, SEVEN_DAYS, code),
+        (session(), TOTP, SEVEN_DAYS, code),  # only where it was proven
+    ],
+)
+def test_a_remembered_browser_stands_for_a_code_as_long_as_policy_lets_it(
+    one: Session, factors: UserFactors | None, decided: Decision | None, expected: SessionState | None
+) -> None:
+    assert state_of(one, factors, decided, NOW) is expected
+    assert needs_policy(one)
+    assert (amr_of(one), acr_of(one), is_fresh(one, NOW)) == (["pwd"], "aal1", False)
+
+
+@pytest.mark.parametrize("factors", [NONE, TOTP, SUSPENDED, None])
+@pytest.mark.parametrize("decided", [ALLOW, ASK, ENROL, SEVEN_DAYS])
+def test_a46_what_a_bypass_opened_enrols_only_whatever_holds_until_a_factor_is_proven(
+    factors: UserFactors | None, decided: Decision
+) -> None:
+    leave = Leave(BypassId("byp_1"), NOW)
+    opened_by_it = opened(USER, new_token(), enrol, decided, Client("192.0.2.7"), NOW, shared=False, bypass=leave)
+    assert state_of(opened_by_it, factors, decided, NOW) is enrol
+    assert state_of(opened_by_it, factors, None, NOW) is None  # nobody is led to enrolment by an outage
+    assert expires_at(opened_by_it) == NOW + timedelta(minutes=30)
+    done = replace(opened_by_it, verified_at=NOW, proven_by=Method.TOTP)
+    assert state_of(done, factors, decided, NOW) is active
 
 
 def test_whose_factors_are_all_disallowed_at_sign_in_sets_up_another_after_the_code() -> None:
     narrowed = decision(Outcome.SECOND_FACTOR, enrol_after_proof=True)
     waiting = session(code, narrowed)
     assert waiting.enrol_after_proof
-    assert state_of(waiting, TOTP, narrowed) is code
-    assert state_of(proven(must_enrol=True), TOTP, narrowed) is enrol
-    assert state_of(proven(must_enrol=True), TOTP, ASK) is active
-    assert state_of(proven(must_enrol=True), TOTP, None) is None
+    assert state_of(waiting, TOTP, narrowed, NOW) is code
+    assert state_of(proven(must_enrol=True), TOTP, narrowed, NOW) is enrol
+    assert state_of(proven(must_enrol=True), TOTP, ASK, NOW) is active
+    assert state_of(proven(must_enrol=True), TOTP, None, NOW) is None
 
 
 @pytest.mark.parametrize(
