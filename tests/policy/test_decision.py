@@ -254,7 +254,7 @@ ANY_SUBJECT = st.builds(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(ANY_RULE, ANY_SUBJECT, st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)))
 def test_whatever_the_facts_the_decision_is_replayable_and_never_milder_than_the_factors(
     rule: ClinicRule, subject: Subject, at: datetime

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 
+import pytest
 from countersign.policy.v1 import policy_pb2
 
 from services.common.errors import ErrorCode
@@ -67,12 +68,16 @@ async def populate(policy: Service, clinic_id: str, chance: random.Random, users
     return subjects
 
 
-async def test_the_preview_of_a_change_is_what_then_happens_over_generated_clinics(policy: Service) -> None:
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("clinics", "most"), [(12, 40), pytest.param(100, 200, marks=pytest.mark.full)])
+async def test_the_preview_of_a_change_is_what_then_happens_over_generated_clinics(
+    policy: Service, clinics: int, most: int
+) -> None:
     chance = random.Random(17)
-    for number in range(12):
+    for number in range(clinics):
         clinic_id = (await create(policy)).clinic_id
         policy.clock.set(NOW)
-        subjects = await populate(policy, clinic_id, chance, 20)
+        subjects = await populate(policy, clinic_id, chance, chance.randrange(1, most + 1))
         if number % 3 == 0:
             await change(policy, clinic_id, remember_device_days=7, require_two_factor=number % 2 == 0)
         before = await decide(policy, *subjects)
