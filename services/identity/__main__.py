@@ -176,7 +176,7 @@ def wire(
         explaining=Explaining(clinics, staff, sessions, otp, policy, policy_settings, notifier, trails, clock),
         integrations=Integrations(policy_settings, otp, standings),
         operator_bypass=OperatorBypass(clinics, staff, granting),
-        previews=Previews(roster, clinic_operations, otp, policy_settings, notifier, clock),
+        previews=Previews(roster, sessions, clinic_operations, otp, policy_settings, notifier, clock),
         remembering=remembering,
         requirements=Requirements(users, staff, otp, policy_settings, standings),
         readiness=ReadinessProbe(
@@ -247,7 +247,7 @@ async def _serve(settings: IdentitySettings) -> None:
     sealer = Sealer(
         Database(settings.sealer_database_url, settings.sealer_database_password.get_secret_value(), 1), clock
     )
-    purging = asyncio.get_running_loop().create_task(_purge(gateway.session_store, clock))
+    purging = asyncio.get_running_loop().create_task(_purge(gateway))
     await sealer.start()
     try:
         await serving.serve(gateway)
@@ -257,12 +257,14 @@ async def _serve(settings: IdentitySettings) -> None:
         await asyncio.wait([purging])
 
 
-async def _purge(sessions: SessionStore, clock: Clock) -> None:
-    """Drops sessions that ended so long ago that nobody asks why."""
+async def _purge(gateway: Gateway) -> None:
+    """Drops sessions that ended so long ago that nobody asks why, and browsers that nobody remembers."""
     while True:
         await asyncio.sleep(_PURGE_EVERY.total_seconds())
         try:
-            while await sessions.purge(clock.now() - PURGE_AFTER):
+            while await gateway.session_store.purge(gateway.clock.now() - PURGE_AFTER):
+                pass
+            while await gateway.remembering.purge():
                 pass
         except Exception:
             _log.exception("purge_failed")

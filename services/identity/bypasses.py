@@ -109,9 +109,9 @@ class Bypasses:
         gives the account a password again.
         """
         user = await self._someone_else(by, user_id)
-        await check_own_factor(self._otp, by.user.id, "take this back")
         known = (await self._settings.user_settings(by.clinic.id, [user.id]))[0].bypass
         if known is not None and known.state is BypassState.USED:
+            await check_own_factor(self._otp, by.user.id, "undo what was done with it")
             await self._undo(by, client, user, known)
         revoked = await self._bypasses.revoke(by.clinic.id, user.id, Actor.user(by, client))
         if revoked.state is BypassState.UNDONE and (known is None or known.state is not BypassState.USED):

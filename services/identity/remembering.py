@@ -73,6 +73,10 @@ class Remembering:
         event = _event("devices.ended", self._clock.now(), by.clinic.id, user.id, client, by=by.user.id)
         await self._devices.end_all(user.id, event, "administrator")
 
+    async def purge(self) -> int:
+        """Drops browsers that no clinic can be remembering any more; how many."""
+        return await self._devices.purge(self._clock.now())
+
     async def _decision(self, signed_in: SignedIn) -> Decision:
         facts = await self._standings.facts(signed_in.user, signed_in.clinic, fresh=False)
         if facts.decision is None:

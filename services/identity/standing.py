@@ -170,9 +170,11 @@ def over(cause: EndCause) -> ServiceError:
 def refusal_of(standing: Standing) -> ServiceError:
     """What a session that is not active is told by everything but the way forward."""
     if standing.state is SessionState.SECOND_FACTOR_REQUIRED:
+        # Where nothing could be entered, the reason says what helps.
+        no_way = standing.reason.sentence if standing.reason and standing.has_factor and not standing.methods else ""
         return ServiceError(
             ErrorCode.SECOND_FACTOR_REQUIRED,
-            "Enter a code from your second factor to go on.",
+            no_way or "Enter a code from your second factor to go on.",
             methods=[method.value for method in standing.methods],
         )
     return enrolment_required(standing)

@@ -37,6 +37,7 @@ _NAMES = {
     Method.SMS: "a telephone number for text messages",
     Method.BACKUP_CODE: "backup codes",
 }
+_SUSPENDED = "What you set up for codes is suspended. An administrator of your clinic can let you in once."
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +268,8 @@ class TwoFactor:
         factors = await self._otp.factors_of(signed_in.user.id)
         if method is Method.SMS and Method.SMS in factors.usable_methods():
             return ServiceError(ErrorCode.CODE_EXPIRED, "There is no code that could be entered. Ask for a new one.")
+        if factors.factors and not factors.is_any_usable:
+            return ServiceError(ErrorCode.CONFLICT, _SUSPENDED)
         return ServiceError(ErrorCode.CONFLICT, f"You have not set up {_NAMES[method]}.")
 
     def _event(self, kind: str, signed_in: SignedIn, client: Client, **detail: Any) -> AuditEvent:

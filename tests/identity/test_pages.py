@@ -279,6 +279,36 @@ async def test_a63_the_cookie_before_is_replaced_and_its_session_over(stack: Sta
     assert (refused.status_code, refused.json()["cause"]) == (401, "ended")
 
 
+async def test_a_browser_is_remembered_by_a_tick_and_never_a_shared_computer(stack: Stack, clinic: SomeClinic) -> None:
+    await clinic.require(require_two_factor=None, remember_device_days=30)
+    person, admin = await clinic.person(), await clinic.person("admin")
+    for one in (person, admin):
+        await one.sign_in()
+        await one.enrol_totp()
+    visitor = Visitor(stack)
+    await visitor.sign_in(person)
+    assert "for 30 days" in (await visitor.http.get("/code")).text
+    assert "for 30 days" not in (await visitor.http.get("/code?method=backup_code")).text
+    form = {"csrf": await visitor.token_in("/code"), "method": "totp", "code": person.code(), "remember": "yes"}
+    proven = await visitor.http.post("/code", data=form)
+    assert proven.headers["location"].endswith("/me")
+    assert (await visitor.sign_in(admin)).headers["location"].endswith("/code")  # another person at the same browser
+    again = await visitor.sign_in(person)
+    assert again.headers["location"].endswith("/me")
+    (kept,) = [line for line in again.headers.get_list("set-cookie") if "-device-" in line]
+    assert "HttpOnly" in kept
+    await admin.sign_in_in_full()
+    marked = await admin.call("PUT", "/v1/device/shared")
+    name, _, mark = marked.headers["set-cookie"].partition(";")[0].partition("=")
+    visitor.http.cookies.set(name, mark)
+    assert (await visitor.sign_in(person)).headers["location"].endswith("/code")
+    assert "for 30 days" not in (await visitor.http.get("/code")).text
+    form = {"csrf": await visitor.token_in("/code"), "method": "totp", "code": person.code(), "remember": "yes"}
+    proven = await visitor.http.post("/code", data=form)
+    assert proven.status_code == 303
+    assert not any("-device-" in line for line in proven.headers.get_list("set-cookie"))
+
+
 async def test_a57_an_unknown_clinics_page_is_like_any_other(stack: Stack, person: Person) -> None:
     visitor = Visitor(stack)
     known = await visitor.http.get(f"/c/{person.clinic.slug}")
