@@ -59,7 +59,7 @@ proto: $(DEV_STAMP) ## generate the stubs anew
 	$(PROTOC) --python_out=proto/gen --grpc_python_out=proto/gen --mypy_out=quiet:proto/gen --mypy_grpc_out=quiet:proto/gen $(PROTOS)
 
 .PHONY: bench
-bench: $(DEV_STAMP) ## measure sign-ins and verifications beside their floors
+bench: $(DEV_STAMP) ## measure sign-ins, verifications and session checks beside their floors, and a change of the rule
 	$(DIES_WITH_MAKE) $(PYTHON) -m tests.bench
 
 .PHONY: compose-up

@@ -1,6 +1,7 @@
-"""`make bench`: sign-ins and TOTP verifications a second, each beside its floor, on a local stack of the bench's own.
+"""`make bench`: sign-ins, TOTP verifications, session checks and forward-auth a second, each beside its floor, and what
+a change of a clinic's rule costs, on a local stack of the bench's own.
 
-    python -m tests.bench [--quick] [--rounds N] [--only sign-in|verification]
+    python -m tests.bench [--quick] [--rounds N] [--only sign-in|verification|session|rule]
 
 Phases take turns (ours, floor, ours …). A round in which the machine's own speed moved by more than 15 % is void and
 run again; a code accepted twice voids everything.
@@ -21,11 +22,14 @@ from tests.bench.authenticators import Authenticators
 from tests.bench.load import Phase
 from tests.bench.machine import CpuMeter, speed
 from tests.bench.report import Series, lines, spread
+from tests.bench.rule import preview, stopping
+from tests.bench.session_check import Echo, SessionChecks
 from tests.bench.sign_in import BareArgon2, SignIns, Unsafe
 from tests.bench.stack import Stack, started
 from tests.bench.verification import StoreFloor, Verifications
 
 CONNECTIONS = (1, 8, 32)
+SESSIONS, PREVIEW_PEOPLE = 1000, 10_000
 SIGN_IN_AIM, VERIFICATION_AIM = 0.75, 0.3
 _MOST_MOVED = 0.15
 _AGAIN_UNTIL_SECONDS = 180.0
@@ -36,7 +40,7 @@ Measure = Callable[[], Awaitable[Phase]]
 
 class Bench:
     def __init__(self, rounds: int, seconds: float, floor_seconds: float) -> None:
-        self._rounds = rounds
+        self.rounds = rounds
         self.seconds = seconds
         self.floor_seconds = floor_seconds
         self._began = time.monotonic()
@@ -50,7 +54,7 @@ class Bench:
         series = Series(name)
         await ours()
         await floor()
-        for number in range(self._rounds):
+        for number in range(self.rounds):
             while True:
                 before = speed()
                 meter.split()
@@ -106,6 +110,31 @@ async def measure(stack: Stack, bench: Bench, only: str | None) -> list[str]:
             told += lines(series, "verifications (gRPC, mutual TLS)", "one EVALSHA and one UPDATE", VERIFICATION_AIM)
         await floor.close()
         await verifications.close()
+    if only in (None, "session", "rule"):
+        without, _ = stack.add_people(SESSIONS, with_factor=False)
+        unproven = stack.add_sessions(without, is_proven=False)
+    if only in (None, "session"):
+        echo = Echo()
+        await echo.open()
+        proven = stack.add_sessions(stack.add_people(SESSIONS)[0], is_proven=True)
+        for whose, tokens in (("who have proven a factor", proven), ("of whom no factor is asked", unproven)):
+            checks = SessionChecks(stack, tokens)
+            for name, ours in (
+                ("Session checks (GET /v1/session)", checks.session_phase),
+                ("Forward-auth", checks.forward_auth_phase),
+            ):
+                series = await bench.compare(
+                    f"{name} of {SESSIONS:,} people {whose}, 32 at a time",
+                    lambda ours=ours: ours(bench.seconds / 2),  # type: ignore[misc]
+                    lambda: echo.phase(bench.floor_seconds / 2),
+                    meter,
+                )
+                told += lines(series, "answered", "FastAPI that answers as much")
+        await echo.close()
+    if only in (None, "rule"):
+        told += await stopping(stack, unproven)
+        stack.add_people(PREVIEW_PEOPLE, with_factor=False)
+        told += await preview(stack, stack.administrator_token(), PREVIEW_PEOPLE, bench.rounds)
     return told
 
 
@@ -113,7 +142,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="short phases, three rounds: to see that it runs")
     parser.add_argument("--rounds", type=int, help="rounds a series (5)")
-    parser.add_argument("--only", choices=["sign-in", "verification"])
+    parser.add_argument("--only", choices=["sign-in", "verification", "session", "rule"])
     chosen = parser.parse_args()
     bench = Bench(chosen.rounds or (3 if chosen.quick else 5), *((1.5, 1.0) if chosen.quick else (4.0, 3.0)))
     began = time.monotonic()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -16,11 +17,23 @@ class Connection:
     async def post(self, path: str, body: Any, token: str | None = None) -> tuple[int, Any]:
         """The status and the answer's JSON."""
         content = json.dumps(body).encode()
-        authorization = f"Authorization: Bearer {token}\r\n" if token else ""
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: {self._address[0]}:{self._address[1]}\r\n{authorization}"
-            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
-        )
+        sent = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+        return await self._ask("POST", path, token, sent, content)
+
+    async def get(
+        self, path: str, token: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """The same for what is only asked."""
+        return await self._ask("GET", path, token, headers or {}, b"")
+
+    async def _ask(
+        self, method: str, path: str, token: str | None, headers: Mapping[str, str], content: bytes
+    ) -> tuple[int, Any]:
+        sent = {"Host": f"{self._address[0]}:{self._address[1]}", **headers}
+        if token:
+            sent["Authorization"] = f"Bearer {token}"
+        lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+        head = f"{method} {path} HTTP/1.1\r\n{lines}\r\n"
         if self._writer is None or self._reader is None:
             self._reader, self._writer = await asyncio.open_connection(*self._address)
         self._writer.write(head.encode() + content)

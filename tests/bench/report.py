@@ -27,17 +27,18 @@ class Series:
         return [ours.rate / floor.rate for ours, floor in pairs]
 
 
-def lines(series: Series, unit: str, floor_name: str, aim: float) -> list[str]:
+def lines(series: Series, unit: str, floor_name: str, aim: float | None = None) -> list[str]:
     """What the bench says of one series."""
     ratios = series.ratios()
     median = statistics.median(ratios)
+    judged = "" if aim is None else f"   {'reaches' if median >= aim else 'MISSES'} the aim of {aim}"
     return [
         f"{series.name}",
         f"  {unit:<34} {spread([p.rate for p in series.ours])} a second"
         f"   p50 {_median(series.ours, 0.5):.1f} ms, p99 {_median(series.ours, 0.99):.1f} ms",
         f"  {floor_name:<34} {spread([p.rate for p in series.floor])} a second"
         f"   p50 {_median(series.floor, 0.5):.1f} ms, p99 {_median(series.floor, 0.99):.1f} ms",
-        f"  {'ratio':<34} {spread(ratios, 3)}   {'reaches' if median >= aim else 'MISSES'} the aim of {aim}",
+        f"  {'ratio':<34} {spread(ratios, 3)}{judged}",
         f"  {'CPU µs a request':<34} {_cpu(series.cpu)}",
     ]
 

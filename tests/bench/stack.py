@@ -4,6 +4,7 @@ Invariant: what is measured is the stack as `make up` starts it; only the accoun
 setting up thousands by the front door would take longer than measuring them.
 """
 
+import hashlib
 import json
 import os
 import secrets
@@ -12,9 +13,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,9 @@ class Stack:
         password = superuser_password(self.layout)
         return psycopg.conninfo.make_conninfo(self._postgres.url("bench", "postgres"), password=password)
 
-    def add_people(self, count: int) -> tuple[list[Authenticator], str]:
-        """People of the demo clinic who sign in with the practitioner's password and a code; and its hash."""
+    def add_people(self, count: int, *, with_factor: bool = True) -> tuple[list[Authenticator], str]:
+        """People of the demo clinic who sign in with the practitioner's password and a code (or without one); and the
+        password's hash."""
         people = _new_authenticators(count)
         with self.connect("identity") as connection:
             found = connection.execute(
@@ -80,8 +82,46 @@ class Stack:
                         ]
                     )
             connection.execute("ANALYZE app_user")
-        self._add_accounts(people, str(clinic_id))
+        if with_factor:
+            self._add_accounts(people, str(clinic_id))
         return people, str(password_hash)
+
+    @property
+    def clinic_id(self) -> str:
+        with self.connect("identity") as connection:
+            found = connection.execute("SELECT id FROM clinic WHERE slug = %s", [self.clinic]).fetchone()
+        assert found is not None
+        return str(found[0])
+
+    def add_sessions(self, people: Iterable[Authenticator], *, is_proven: bool) -> list[str]:
+        """Tokens of live sessions, one each, as a password alone has just opened them, or that and a code."""
+        return self._add_sessions([person.user_id for person in people], is_proven=is_proven)
+
+    def administrator_token(self) -> str:
+        """A session of the clinic's administrator, who has a factor and has just proven it."""
+        email = next(user["email"] for user in self.told["demo"]["users"] if user["role"] == "admin")
+        with self.connect("identity") as connection:
+            found = connection.execute("SELECT id FROM app_user WHERE email = %s", [email]).fetchone()
+        assert found is not None
+        self._add_accounts([Authenticator(str(found[0]), email, pyotp.random_base32(32))], self.clinic_id)
+        return self._add_sessions([str(found[0])], is_proven=True)[0]
+
+    def _add_sessions(self, user_ids: list[str], *, is_proven: bool) -> list[str]:
+        now, clinic_id = datetime.now(UTC), self.clinic_id
+        tokens = [secrets.token_urlsafe(32) for _ in user_ids]
+        columns = (
+            "id, user_id, clinic_id, token_digest, authenticated_at, verified_at, proven_by, last_seen_at,"
+            " idle_minutes, expires_at"
+        )
+        proof = (now, "totp") if is_proven else (None, None)
+        with self.connect("identity") as connection:
+            with connection.cursor().copy(f"COPY session ({columns}) FROM STDIN") as copy:
+                for user_id, token in zip(user_ids, tokens, strict=True):
+                    digest = hashlib.sha256(token.encode()).digest()
+                    head = (f"ses_{secrets.token_hex(16)}", user_id, clinic_id, digest, now)
+                    copy.write_row([*head, *proof, now, 60, now + timedelta(hours=12)])
+            connection.execute("ANALYZE session")
+        return tokens
 
     def add_accounts(self, count: int) -> list[Authenticator]:
         """Accounts that only the otp service knows."""
