@@ -31,23 +31,24 @@ _TELL_HEAD_EVERY_SECONDS = 3600.0
 _TELL_FAILURE_EVERY_SECONDS = 60.0
 _BATCH = 500
 # An event whose transaction commits late has a lower number than others that are sealed already. How late: our
-# transactions are cut after three seconds; a process that was frozen in the middle may take longer.
-_LATE_SECONDS = 600.0
-_MARK_EVERY_SECONDS = 10.0
-_SWEEP = 20_000
-"""Numbers a pass looks through for what came later than that."""
+# transactions are cut after three seconds; a process that was frozen in the middle may take longer. What comes later
+# still is found by the sweep.
+_LATE_SECONDS = 60.0
+_MARK_EVERY_SECONDS = 5.0
+_STRETCH = 20_000
+"""Numbers that one statement looks through, which keeps it short however long the trail is; and a pass of the sweep."""
 
+# One look into the index an event, whatever the planner believes of tables that it has not counted yet.
 _UNSEALED = (
     f"SELECT e.seq, e.id, {EVENT_AS_TEXT} AS event, {time_as_text('%(now)s::timestamptz')} AS sealed_at"  # noqa: S608
     " FROM audit_event e WHERE e.seq > %(after)s AND e.seq <= %(up_to)s"
-    " AND NOT EXISTS (SELECT FROM audit_seal s WHERE s.event_seq = e.seq) ORDER BY e.seq LIMIT %(limit)s"
+    " AND (SELECT s.position FROM audit_seal s WHERE s.event_seq = e.seq) IS NULL ORDER BY e.seq LIMIT %(limit)s"
 )
 _INSERT = (
     "INSERT INTO audit_seal (position, event_seq, event_id, digest, hash, sealed_at)"
     " SELECT position, seq, id, digest, hash, %s FROM unnest(%s::bigint[], %s::bigint[], %s::uuid[], %s::bytea[],"
     " %s::bytea[]) AS sealed (position, seq, id, digest, hash)"
 )
-_END = 2**63 - 1
 
 _log = get_logger(__name__)
 
@@ -93,10 +94,12 @@ class Sealer:
             if self._floor is None:
                 self._floor = await _first_floor(connection)
             newest = await _newest(connection)
-        sealed = await self._seal_between(self._floor, _END)
+        sealed = 0
+        for after in range(self._floor, newest, _STRETCH):
+            sealed += await self._seal_between(after, min(after + _STRETCH, newest))
         self._mark(newest)
         if self._swept is not None:
-            up_to = min(self._swept + _SWEEP, self._floor)
+            up_to = min(self._swept + _STRETCH, self._floor)
             sealed += await self._seal_between(self._swept, up_to)
             self._swept = up_to if up_to < self._floor else None
         SEALED_AT.set_to_current_time()

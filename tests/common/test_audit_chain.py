@@ -5,9 +5,12 @@ import asyncio
 import json
 import logging
 import re
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,7 +20,7 @@ from psycopg.rows import dict_row
 from typer import Typer
 from typer.testing import CliRunner
 
-from deploy.databases import SERVICES
+from deploy.databases import SERVICES, Passwords, prepare_service
 from deploy.embedded import EmbeddedPostgres
 from services.common import audit_sealer
 from services.common.audit import AuditEvent, record
@@ -27,12 +30,14 @@ from services.common.audit_command import add_verify_audit
 from services.common.audit_sealer import Head, Sealer
 from services.common.audit_trail import AuditTrail, TrailPosition
 from services.common.clock import FixedClock
+from services.common.migrate import migrate
 from services.common.postgres import Database
 from services.common.settings import ServiceSettings
 from tests.conftest import MakeDatabase, sealer_of
 
 NOW = datetime(2026, 11, 16, 9, 30, tzinfo=UTC)
 SERVICE = "notifier"
+ROOT = Path(__file__).parents[2]
 
 
 async def no_wait(seconds: float) -> None:
@@ -258,7 +263,7 @@ async def test_an_event_that_commits_after_the_sealer_has_passed_on_is_swept_up(
 ) -> None:
     monkeypatch.setattr(audit_sealer, "_LATE_SECONDS", -1.0)
     monkeypatch.setattr(audit_sealer, "_MARK_EVERY_SECONDS", 0.0)
-    monkeypatch.setattr(audit_sealer, "_SWEEP", 2)
+    monkeypatch.setattr(audit_sealer, "_STRETCH", 2)
     async with trail.application.transaction() as slow:
         await trail.write(3)
         await record(slow, AuditEvent("delivery.sent", NOW, "cli_1", "user", None, None))
@@ -269,6 +274,47 @@ async def test_an_event_that_commits_after_the_sealer_has_passed_on_is_swept_up(
     trail.sealer._swept = 0  # as an hour later
     assert sum([await trail.sealer.seal() for _ in range(5)]) == 1
     assert await trail.found() == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_an_older_database_is_brought_up_and_its_trail_sealed_as_it_was_found(
+    postgres: EmbeddedPostgres, tmp_path: Path, service: str
+) -> None:
+    """The files up to the seals first, with events of that time; then the rest."""
+    name = f"{service}_of_before"
+    secret = Passwords(f"{service}-password", f"{service}-owner-password", sealer_of(service)[1])
+    with postgres.connect("postgres") as connection:
+        prepare_service(connection, service, name, secret)
+    whole = ROOT / "services" / service / "migrations"
+    for file in whole.glob("*.sql"):
+        if not file.name.endswith("_audit_seal.sql"):
+            shutil.copy(file, tmp_path)
+    owner = postgres.url(name, f"{service}_owner")
+    earlier = [file for file in sorted(tmp_path.iterdir()) if file.name < next(whole.glob("*_audit_seal.sql")).name]
+    for later in set(tmp_path.iterdir()) - set(earlier):
+        later.unlink()
+    migrate(owner, secret.owner, tmp_path)
+    application = Database(postgres.url(name, service), secret.application)
+    sealer_role = Database(*sealer_of(service, postgres.url(name, service)), 1)
+    async with opened(application, sealer_role):
+        async with application.transaction() as connection_:
+            await record(connection_, AuditEvent("a.done", NOW, "cli_1", "user", "usr_1", "usr_1"))
+        migrate(owner, secret.owner, whole)
+        async with application.transaction() as connection_:
+            await record(connection_, AuditEvent("a.done", NOW, "cli_1", "user", "usr_1", "usr_1"))
+        assert await Sealer(sealer_role, FixedClock(NOW)).seal() == 2
+        check = ChainCheck(application, service, no_wait)
+        assert [found async for found in check.findings()] == []
+        assert check.position == 2
+
+
+@asynccontextmanager
+async def opened(*databases: Database) -> AsyncIterator[None]:
+    for database in databases:
+        await database.open()
+    yield
+    for database in databases:
+        await database.close()
 
 
 async def test_a_new_sealer_seals_a_long_backlog_in_order(trail: Trail) -> None:

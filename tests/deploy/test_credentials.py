@@ -11,6 +11,7 @@ from cryptography import x509
 from deploy.bootstrap import make_files
 from deploy.certificates import make_leaf
 from deploy.credentials import Layout, Lost
+from deploy.databases import SERVICES
 
 
 @pytest.fixture
@@ -77,6 +78,20 @@ def test_what_a_newer_version_adds_is_made_over_a_database_of_the_older_one(layo
     (layout.secrets("identity") / "keyring.json").unlink()
     with pytest.raises(Lost, match="identity/keyring"):
         make_files(layout, database_exists=True)
+
+
+def test_an_older_installation_gets_the_sealers_passwords_and_keeps_every_other_secret(layout: Layout) -> None:
+    before = contents(layout.root / "secrets")
+    sealers = [layout.secrets(service) / "sealer_database_password" for service in SERVICES]
+    for path in sealers:
+        path.unlink()
+    make_files(layout, database_exists=True)
+    after = contents(layout.root / "secrets")
+    assert after.keys() == before.keys()
+    assert {name for name in after if after[name] != before[name]} == {
+        f"{service}/sealer_database_password" for service in SERVICES
+    }
+    assert len({path.read_text() for path in sealers}) == len(SERVICES)
 
 
 def test_f16_without_the_list_of_what_was_made_everything_counts_as_made(layout: Layout) -> None:
