@@ -17,6 +17,7 @@ from services.identity.peers.policy_settings import PolicySettingsPeer
 from services.identity.policy_words import HoldTerms, Weighed
 from services.identity.sessions import state_at_sign_in, state_of
 from services.identity.store.roster import Listed, RosterStore
+from services.identity.store.sessions import SessionStore
 
 BATCH = 500
 """Users a call: with their reasons some half a megabyte, far below what a message may be."""
@@ -66,6 +67,7 @@ class Previews:
     def __init__(
         self,
         roster: RosterStore,
+        sessions: SessionStore,
         clinics: ClinicOperations,
         otp: OtpPeer,
         settings: PolicySettingsPeer,
@@ -73,6 +75,7 @@ class Previews:
         clock: Clock,
     ) -> None:
         self._roster = roster
+        self._sessions = sessions
         self._clinics = clinics
         self._otp = otp
         self._settings = settings
@@ -104,10 +107,12 @@ class Previews:
             foreseen = await self._settings.preview(clinic.id, weighed, available, would_be)
             for user, held, one in zip(batch, factors, foreseen, strict=True):
                 live = sessions.get(user.id, [])
+                leave = None if live else one.now.bypass
+                proven = leave is not None and await self._sessions.has_proven_since(user.id, leave.granted_at)
                 previewed = Previewed(
                     user=user,
-                    now=_met(live, held, one.now, now),
-                    then=_met(live, held, one.then, now),
+                    now=_met(live, held, one.now, now, proven),
+                    then=_met(live, held, one.then, now, proven),
                     reason=one.then.reason,
                     has_session=bool(live),
                     has_factor=bool(held.factors),
@@ -118,7 +123,11 @@ class Previews:
         return found, totals
 
 
-def _met(live: Iterable[Session], factors: UserFactors, decision: Decision, now: datetime) -> SessionState:
+def _met(
+    live: Iterable[Session], factors: UserFactors, decision: Decision, now: datetime, has_proven_since: bool
+) -> SessionState:
     """The strictest of the states of the user's sessions; without one, that of the next sign-in."""
-    states = {state_of(session, factors, decision, now) for session in live} or {state_at_sign_in(factors, decision)}
+    states = {state_of(session, factors, decision, now) for session in live}
+    if not states:
+        states = {state_at_sign_in(factors, decision, has_proven_since=has_proven_since)}
     return next((state for state in _STRICTEST if state in states), SessionState.SECOND_FACTOR_REQUIRED)

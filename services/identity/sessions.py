@@ -196,9 +196,12 @@ def _unproven_state(factors: UserFactors | None, decision: Decision | None) -> S
     return SessionState.SECOND_FACTOR_REQUIRED
 
 
-def state_at_sign_in(factors: UserFactors, decision: Decision) -> SessionState | None:
-    """The state of a session that a right password would open now, in a browser that is not remembered."""
-    if decision.bypass is not None:
+def state_at_sign_in(
+    factors: UserFactors, decision: Decision, *, has_proven_since: bool = False
+) -> SessionState | None:
+    """The state of a session that a right password would open now, in a browser that is not remembered.
+    `has_proven_since`: whether the user has proven a second factor since a bypass was given, which is over then."""
+    if decision.bypass is not None and not has_proven_since:
         return SessionState.ENROLMENT_REQUIRED
     return _unproven_state(factors, decision)
 
