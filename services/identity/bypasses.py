@@ -48,6 +48,9 @@ class Granting:
         if user.is_disabled:
             raise ServiceError(ErrorCode.CONFLICT, "This account is disabled. Enable it first.")
         if grant.suspend_factors:
+            # Before, so that no session can set anything up when what is being set up dies; and after, for one that has
+            # proven a factor in between.
+            await self._recovery.end_everything(user.id, self._clock.now())
             caller = OtpCaller(user.clinic_id, user.id, session_id, actor.address)
             await self._otp.suspend_factors(caller, "bypass")
             event = AuditEvent(
@@ -60,7 +63,7 @@ class Granting:
                 actor.address or None,
                 {"reason": grant.reason},
             )
-            await self._recovery.end_everything(user.id, event)
+            await self._recovery.end_everything(user.id, event.at, event)
             self._standings.forget_user(user.id)
         granted = await self._bypasses.grant(
             user.clinic_id,

@@ -166,7 +166,8 @@ class Admits:
         if session.verified_at is None:
             if session.bypass_id is not None or (standing is not None and not standing.has_factor):
                 return
-        elif is_fresh(session, gateway.clock.now()):
+            raise step_up_required()
+        if is_fresh(session, gateway.clock.now()):
             return
         if self._unless_budget_spent and (await gateway.otp.factors_of(session.user_id)).is_budget_spent:
             return

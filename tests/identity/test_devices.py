@@ -83,6 +83,18 @@ async def test_a_remembered_browser_stands_for_the_code_and_never_for_a_step_up(
     assert (await person.call("POST", "/v1/me/two-factor/backup-codes")).status_code == 201
 
 
+async def test_a_spent_budget_opens_nothing_to_a_browser_that_has_proven_nothing(remembering: SomeClinic) -> None:
+    person = await enrolled(remembering)
+    token = await remembered(person)
+    await person.sign_in()
+    for _ in range(5):
+        await person.prove(person.wrong_code())
+    await person.sign_in(device_token=token)
+    body = {"current_password": PASSWORD, "new_password": "quiet amber ladder seven"}
+    refused = await person.call("PUT", "/v1/me/password", body)
+    assert (refused.status_code, slug_of(refused)) == (401, "step-up-required")
+
+
 async def test_an_administrator_in_a_remembered_browser_steps_up_before_any_change(remembering: SomeClinic) -> None:
     admin = await enrolled(remembering, role="admin")
     await admin.sign_in(device_token=await remembered(admin))

@@ -1,6 +1,8 @@
 """What ends at once when a phone was stolen, or a bypass is undone. Each is one transaction that holds the user's row,
 so no sign-in slips through it."""
 
+from datetime import datetime
+
 from services.common.audit import AuditEvent, record
 from services.common.postgres import Database
 from services.identity.model import BypassId, EndCause, UserId
@@ -15,13 +17,14 @@ class RecoveryStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def end_everything(self, user_id: UserId, event: AuditEvent) -> None:
+    async def end_everything(self, user_id: UserId, at: datetime, event: AuditEvent | None = None) -> None:
         """Ends the user's sessions, waiting ones too, and forgets their browsers."""
         async with self._database.transaction() as connection:
             await connection.execute(_LOCK_USER, [user_id])
-            await end_sessions(connection, user_id, event.at, EndCause.ENDED, keep=None)
-            await end_devices(connection, user_id, event.at, "suspended")
-            await record(connection, event)
+            await end_sessions(connection, user_id, at, EndCause.ENDED, keep=None)
+            await end_devices(connection, user_id, at, "suspended")
+            if event is not None:
+                await record(connection, event)
 
     async def undo(self, user_id: UserId, bypass_id: BypassId, event: AuditEvent) -> bool:
         """The same, and takes the password and the unused links away. Whether a second factor is on record as set up in
