@@ -95,20 +95,22 @@ print(json.dumps({"uid": os.getuid(), "caps": caps, "nnp": nnp, "tried": tried})
     assert [folder for folder, could in told["tried"].items() if could] == ["/tmp"]
 
 
+@pytest.mark.parametrize("sealer", ["", "sealer_"])
 @pytest.mark.parametrize("service", ["identity", "otp", "policy", "notifier"])
-def test_a70_its_role_opens_its_own_database_and_no_other(service: str) -> None:
+def test_a70_its_roles_open_its_own_database_and_no_other(service: str, sealer: str) -> None:
+    user = f"{service}_sealer" if sealer else service
     code = f"""
 import psycopg
-password = open("/run/secrets/database_password").read()
+password = open("/run/secrets/{sealer}database_password").read()
 for database in ("identity", "otp", "policy", "notifier", "postgres", "template1"):
     try:
-        psycopg.connect(host="postgres", user={service!r}, password=password, dbname=database, connect_timeout=3,
+        psycopg.connect(host="postgres", user={user!r}, password=password, dbname=database, connect_timeout=3,
                         sslmode="verify-full", sslrootcert="/run/tls/ca.pem").close()
         print(database)
     except psycopg.OperationalError:
         pass
 try:
-    psycopg.connect(host="postgres", user={service!r}, password=password, dbname={service!r}, sslmode="disable").close()
+    psycopg.connect(host="postgres", user={user!r}, password=password, dbname={service!r}, sslmode="disable").close()
     print("without TLS")
 except psycopg.OperationalError:
     pass
