@@ -57,8 +57,11 @@ class SignIn:
         *,
         shared_device: bool = False,
         device_token: str | None = None,
+        bypass_first: bool = False,
     ) -> SessionView:
-        """A new session with its token. Raises `invalid-credentials`, `too-many-attempts` or `unavailable`."""
+        """A new session with its token. `bypass_first`: an unused bypass rather than a good device token; for a browser
+        that sends its token by itself, whose owner would never get to set up a new phone. Raises `invalid-credentials`,
+        `too-many-attempts` or `unavailable`."""
         account = await self._proven(slug, email, password, client)
         if account is None or account.password_hash is None:
             await self._sessions.note(self._refused(client))
@@ -69,7 +72,8 @@ class SignIn:
             assert facts.away is not None
             raise facts.away
         recognised = None
-        if device_token is not None and not shared_device:
+        has_leave = facts.decision is not None and facts.decision.bypass is not None
+        if device_token is not None and not shared_device and not (bypass_first and has_leave):
             recognised = await self._remembering.recognise(user, facts, device_token, client)
         now = self._clock.now()
         token = new_token()

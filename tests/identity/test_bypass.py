@@ -331,6 +331,24 @@ async def test_a_bypass_works_under_a_hold_and_no_outage_uses_it(stack: Stack, c
     assert (await person.prove()).json()["state"] == "active"
 
 
+async def test_a_good_device_token_leaves_the_bypass_for_where_it_is_needed(clinic: SomeClinic) -> None:
+    admin, person = await administrator(clinic), await enrolled(clinic)
+    await clinic.require(require_two_factor=None, remember_device_days=7)
+    await person.sign_in()
+    proven = await person.prove_raw({"method": "totp", "code": person.code(), "remember_device": True})
+    token = proven.json()["device_token"]
+    person.stack.clock.advance(timedelta(seconds=30))
+    await granted(admin, person)
+    session = await person.sign_in(device_token=token)
+    assert (session["state"], session["remembered"]) == ("active", True)
+    assert (await person.sign_in())["state"] == "enrolment_required"
+    confirmed = await person.enrol_totp()
+    assert confirmed["session"]["state"] == "active"
+    assert await person.state() == "active"
+    session = await person.sign_in(device_token=session["device_token"])
+    assert session["state"] == "second_factor_required"  # the browsers are forgotten with the old factor
+
+
 async def test_who_is_refused_learns_nothing_of_a_bypass(clinic: SomeClinic) -> None:
     admin, person = await administrator(clinic), await enrolled(clinic)
     await granted(admin, person)

@@ -298,6 +298,9 @@ async def test_a_browser_is_remembered_by_a_tick_and_never_a_shared_computer(sta
     (kept,) = [line for line in again.headers.get_list("set-cookie") if "-device-" in line]
     assert "HttpOnly" in kept
     await admin.sign_in_in_full()
+    await admin.call("POST", f"/v1/users/{person.id}/two-factor/bypass", {"reason": "Lost the phone."})
+    assert (await visitor.sign_in(person)).headers["location"].endswith("/set-up")  # what it was given for
+    assert (await visitor.sign_in(person)).headers["location"].endswith("/me")
     marked = await admin.call("PUT", "/v1/device/shared")
     name, _, mark = marked.headers["set-cookie"].partition(";")[0].partition("=")
     visitor.http.cookies.set(name, mark)

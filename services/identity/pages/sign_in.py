@@ -57,6 +57,7 @@ async def post_sign_in(request: Request, gateway: GatewayDep, client: ClientDep,
             client,
             shared_device=gateway.cookies.is_shared(request.cookies),
             device_token=request.cookies.get(gateway.cookies.device_name(slug, email)),
+            bypass_first=True,
         )
     except ServiceError as error:
         return _sign_in(request, gateway, slug, email=email, refusal=error)
