@@ -30,6 +30,9 @@ class Method(StrEnum):
     BACKUP_CODE = "backup_code"
 
 
+_METHODS = tuple(Method)
+
+
 class SessionState(StrEnum):
     SECOND_FACTOR_REQUIRED = "second_factor_required"
     ENROLMENT_REQUIRED = "enrolment_required"
@@ -196,7 +199,7 @@ class UserFactors:
     def usable_methods(self) -> list[Method]:
         """What could be typed now, best first; a suspended factor opens nothing, nor do the codes that came with it."""
         held = {factor.method for factor in self.factors if not factor.is_suspended}
-        methods: list[Method] = [method for method in Method if method in held]
+        methods: list[Method] = [method for method in _METHODS if method in held]
         if methods and self.backup_codes_remaining > 0:
             methods.append(Method.BACKUP_CODE)
         return methods
@@ -377,4 +380,4 @@ def slug_key(slug: str) -> str:
 def in_order(methods: Iterable[Method]) -> tuple[Method, ...]:
     """Methods best first, each once."""
     chosen = set(methods)
-    return tuple(method for method in Method if method in chosen)
+    return tuple(method for method in _METHODS if method in chosen)

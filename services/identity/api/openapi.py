@@ -12,7 +12,8 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
-from services.identity.api.examples import EXAMPLES, PROBLEM_MEMBERS, SENTENCES
+from services.identity.api.examples import EXAMPLES
+from services.identity.api.problem_examples import PROBLEM_MEMBERS, SENTENCES
 from services.identity.api.refusals import REFUSALS
 from services.identity.app_guards import AdmitsApps
 from services.identity.guards import Admits, Public, declaration_of
