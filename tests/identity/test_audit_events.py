@@ -1,5 +1,6 @@
 """The clinic's audit trail: four services in one list, page by page and whole, for its administrators alone."""
 
+import base64
 import csv
 import io
 import itertools
@@ -99,18 +100,18 @@ async def test_what_happens_in_the_services_is_read_in_one_list_newest_first(sta
     assert signed_in[0]["subject_id"] == admin.id
 
 
-@pytest.mark.parametrize("limit", [1, 3, 7, 500])
 async def test_pages_put_together_are_the_whole_each_event_once(
-    admin: Person, clinic: SomeClinic, write: Write, limit: int
+    admin: Person, clinic: SomeClinic, write: Write
 ) -> None:
     """Many events at one and the same time, in every service, and some alone."""
     for number in range(28):
         write(SERVICES[number % 4], clinic.id, seconds=3600 + number // 12, detail={"number": number})
     whole = await walk(admin, "&kind=x.done", 500)
     assert len(whole) == 28
-    paged = await walk(admin, "&kind=x.done", limit)
-    assert [event["id"] for event in paged] == [event["id"] for event in whole]
-    assert len({event["id"] for event in paged}) == 28
+    for limit in (1, 3, 7):
+        paged = await walk(admin, "&kind=x.done", limit)
+        assert [event["id"] for event in paged] == [event["id"] for event in whole]
+        assert len({event["id"] for event in paged}) == 28
 
 
 async def test_what_happens_between_two_pages_moves_nothing(admin: Person, clinic: SomeClinic, write: Write) -> None:
@@ -214,34 +215,29 @@ async def test_p21_the_trail_of_a_service_is_for_identity_alone(
     await peer.close()
 
 
-@pytest.mark.parametrize(
-    "cursor",
-    ["x", "AAAA", "MQ", "MS4xLg", "MS45LjE", "OTk5OTk5OTk5OTk5OTk5OTk5LjEuMQ", "MS4xLjk5OTk5OTk5OTk5OTk5OTk5OTk"],
-)
-async def test_a_cursor_that_no_page_named_is_refused(admin: Person, cursor: str) -> None:
-    for query in ("", "&format=csv"):
-        response = await admin.call("GET", f"/v1/audit-events?cursor={cursor}{query}")
-        assert slug_of(response) == "invalid-request"
-        assert response.json()["errors"][0]["field"] == "cursor"
+async def test_a_cursor_that_no_page_named_is_refused(admin: Person) -> None:
+    places = ("", "1", "1.1", "1.9.1", "999999999999999999.1.1", "1.1.9999999999999999999", "1.1.-1", "1.x.1")
+    made = [base64.urlsafe_b64encode(place.encode()).decode().rstrip("=") for place in places if place]
+    for cursor in ("x", "AAAA", "____", *made):
+        for query in ("", "&format=csv"):
+            response = await admin.call("GET", f"/v1/audit-events?cursor={cursor}{query}")
+            assert slug_of(response) == "invalid-request", cursor
+            assert response.json()["errors"][0]["field"] == "cursor"
 
 
-@pytest.mark.parametrize(
-    "query", ["limit=0", "limit=501", "limit=x", "format=xml", "who=me", "cursor=", "cursor=%20", "kind="]
-)
-async def test_a_question_of_another_shape_is_refused(admin: Person, query: str) -> None:
-    assert slug_of(await admin.call("GET", f"/v1/audit-events?{query}")) == "invalid-request"
+async def test_a_question_of_another_shape_is_refused(admin: Person) -> None:
+    for query in ("limit=0", "limit=501", "limit=x", "format=xml", "who=me", "cursor=", "cursor=%20", "kind=", "user="):
+        assert slug_of(await admin.call("GET", f"/v1/audit-events?{query}")) == "invalid-request", query
 
 
-@pytest.mark.parametrize("query", ["", "?format=csv", "?format=jsonl", "?kind=session.created"])
-async def test_with_a_service_away_there_is_no_list_rather_than_a_thinner_one(
-    stack: Stack, admin: Person, query: str
-) -> None:
+async def test_with_a_service_away_there_is_no_list_rather_than_a_thinner_one(stack: Stack, admin: Person) -> None:
     page = await admin.call("GET", "/v1/audit-events")
     assert page.status_code == 200
     await stack.stop_otp()
-    response = await admin.call("GET", f"/v1/audit-events{query}")
-    assert slug_of(response) == "unavailable"
-    assert response.json()["retry_after"] > 0
+    for query in ("", "?format=csv", "?format=jsonl", "?kind=session.opened"):
+        response = await admin.call("GET", f"/v1/audit-events{query}")
+        assert slug_of(response) == "unavailable", query
+        assert response.json()["retry_after"] > 0
 
 
 async def test_an_export_holds_every_page_as_json_lines_or_csv(
@@ -270,15 +266,15 @@ async def test_an_export_holds_every_page_as_json_lines_or_csv(
     assert filtered.text.count("\r\n") == 1, "only the header"
 
 
-@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r"])
-async def test_no_cell_of_the_csv_begins_a_formula(admin: Person, clinic: SomeClinic, write: Write, begin: str) -> None:
-    formula = f"{begin}HYPERLINK(1)"
-    texts = dict.fromkeys(("actor_id", "subject_id", "address", "request_id", "kind"), formula)
-    write("otp", clinic.id, **texts, detail={"x": formula})
+async def test_no_cell_of_the_csv_begins_a_formula(admin: Person, clinic: SomeClinic, write: Write) -> None:
+    for number, begin in enumerate("=+-@\t\r"):
+        formula = f"{begin}HYPERLINK({number})"
+        texts = dict.fromkeys(("actor_id", "subject_id", "address", "request_id", "kind"), formula)
+        write("otp", clinic.id, **texts, detail={"x": formula})
     table = await admin.call("GET", "/v1/audit-events?format=csv")
     for cells in csv.reader(io.StringIO(table.text, newline="")):
-        assert not [cell for cell in cells if cell[:1] == begin]
-    assert formula[1:] in table.text
+        assert not [cell for cell in cells if cell.startswith(tuple("=+-@\t\r"))]
+    assert table.text.count("HYPERLINK(5)") == 6
 
 
 async def test_an_export_that_meets_an_outage_breaks_off_instead_of_ending(
