@@ -13,6 +13,7 @@ from countersign.identity.v1.sessions_pb2_grpc import SessionsStub
 
 from services.common.errors import ErrorCode, ServiceError
 from services.common.rpc_client import Peer
+from services.identity.model import Scope
 from services.identity.serving import rpc_server
 from tests.conftest import MakeCertificates
 from tests.identity.conftest import Person, SomeClinic, Stack
@@ -88,6 +89,8 @@ async def test_every_state_is_refused_as_over_http_with_the_same_members(
     stack.sql("UPDATE app_user SET disabled_at = %s WHERE id = %s", [stack.clock.now(), disabled.id])
     await clinic.require_here(phone_required=False)
     await enrolling.sign_in()
+    _, app_key = await stack.gateway.apps.create(clinic.slug, "ledger", list(Scope))
+    assert (await back_end.refusal(app_key)).code is ErrorCode.UNAUTHENTICATED, "an app is nobody's session"
     tokens = [person.token for person in (pending, enrolling, revoked, disabled, idle)]
     met = set()
     for token in (*tokens, "nobody's", "", "x" * 4000):

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from services.identity.api.forward_auth import prefers_html
+from services.identity.model import Scope
 from services.identity.return_to import checked, of_forwarded
 from tests.identity.conftest import Person, SomeClinic, Stack, slug_of
 
@@ -145,6 +146,12 @@ async def test_the_idle_time_is_renewed_unless_nobody_is_there(person: Person) -
     assert (over.status_code, over.json()["cause"]) == (401, "idle")
     led = await by_cookie(person, **asked(Accept=BROWSER))
     assert parse_qs(urlsplit(led.headers["location"]).query)["done"] == ["idle"]
+
+
+async def test_an_app_s_key_is_nobody_and_passes_nowhere(stack: Stack, clinic: SomeClinic) -> None:
+    _, key = await stack.gateway.apps.create(clinic.slug, "ledger", list(Scope))
+    refused = await stack.call("GET", PATH, token=key, **asked(Accept=BROWSER))
+    assert (refused.status_code, slug_of(refused), told(refused)) == (403, "forbidden", (None,) * 4)
 
 
 async def test_p10_with_policy_away_it_is_said_and_nobody_is_led_anywhere(person: Person) -> None:
