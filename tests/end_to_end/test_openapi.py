@@ -13,8 +13,11 @@ from tests.end_to_end.client import ok, told
 from tests.end_to_end.clinics import Clinic
 from tests.end_to_end.stack import Stack
 
-# What would end the session it runs with, stop it (a hold), or lock its owner out; these are called without a session instead.
-ENDS_THE_SESSION = r"^/v1/(session$|session/second-factor$|me/password$|me/sessions/|clinic/integrations/|users/\{[a-z_]+\}(/.*)?$)"
+# What would end the session it runs with, stop it (a hold), or lock its owner out; these are called without a session
+# instead.
+ENDS_THE_SESSION = (
+    r"^/v1/(session$|session/second-factor$|me/password$|me/sessions/|clinic/integrations/|users/\{[a-z_]+\}(/.*)?$)"
+)
 # A random valid body is not always acceptable (a clinic that does not exist, a factor that is there already), and what
 # a path names is opaque: the first two checks cannot know that. `DELETE …/{method}` shares its addresses with the
 # literal ones beside it, each of which takes other methods: there the last two cannot tell whose methods they see.
