@@ -17,8 +17,10 @@ from services.identity.model import (
     SessionId,
     SessionState,
     SignedIn,
-    SmsEnrolment,
     User,
+)
+from services.identity.otp_words import (
+    SmsEnrolment,
     VerdictResult,
 )
 from services.identity.passwords import Passwords

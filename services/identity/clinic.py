@@ -10,11 +10,20 @@ from dataclasses import dataclass, replace
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
-from services.identity.model import Client, Clinic, Method, RuleChange, SecurityRule, SignedIn
+from services.identity.model import (
+    Client,
+    Clinic,
+    Method,
+    SignedIn,
+)
 from services.identity.own_factor import check_own_factor
 from services.identity.peers.notifier import NotifierPeer
 from services.identity.peers.otp import OtpPeer
 from services.identity.peers.policy import PolicyPeer
+from services.identity.policy_words import (
+    RuleChange,
+    SecurityRule,
+)
 from services.identity.standing import Standings
 from services.identity.store.clinics import ClinicStore
 

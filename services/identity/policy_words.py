@@ -1,11 +1,61 @@
-"""The words of policy as administrators use them: holds, what is set for one person, bypasses, previews. Plain data, as
-in `model`; nothing here knows SQL, HTTP or protobuf."""
+"""The words of policy as administrators use them: the rule, holds, what is set for one person, bypasses, previews.
+Plain data, as in `model`; nothing here knows SQL, HTTP or protobuf."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from services.identity.model import BypassId, Client, Clinic, Decision, SignedIn, UserFactors, UserId
+from services.identity.model import (
+    BypassId,
+    Client,
+    Clinic,
+    ClinicId,
+    Decision,
+    Method,
+    SignedIn,
+    UserFactors,
+    UserId,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityRule:
+    """The clinic's rule as policy holds it."""
+
+    clinic_id: ClinicId
+    require_two_factor: bool
+    enforce_from: datetime | None
+    methods: tuple[Method, ...]
+    phone_required: bool
+    remember_device_days: int
+    idle_minutes: int
+    sms_countries: tuple[str, ...]
+    sms_daily_cap: int
+    version: int
+    epoch: int
+    required_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleChange:
+    """The date from which the rule is to hold; None takes it away."""
+
+    enforce_from: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleChange:
+    """What an administrator wants changed; None leaves it as it is."""
+
+    require_two_factor: bool | None = None
+    schedule: ScheduleChange | None = None
+    methods: tuple[Method, ...] | None = None
+    phone_required: bool | None = None
+    remember_device_days: int | None = None
+    idle_minutes: int | None = None
+    sms_countries: tuple[str, ...] | None = None
+    sms_daily_cap: int | None = None
+    expected_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,24 @@ from datetime import datetime
 
 from services.common.clock import Clock
 from services.identity.clinic import ClinicOperations
-from services.identity.model import Clinic, Decision, Reason, RuleChange, Session, SessionState, SignedIn, UserFactors
+from services.identity.model import (
+    Clinic,
+    Decision,
+    Reason,
+    Session,
+    SessionState,
+    SignedIn,
+    UserFactors,
+)
 from services.identity.peers.notifier import NotifierPeer
 from services.identity.peers.otp import OtpPeer
 from services.identity.peers.policy_settings import PolicySettingsPeer
-from services.identity.policy_words import Foreseen, HoldTerms, Weighed
+from services.identity.policy_words import (
+    Foreseen,
+    HoldTerms,
+    RuleChange,
+    Weighed,
+)
 from services.identity.sessions import state_at_sign_in, state_of
 from services.identity.store.roster import Listed, RosterStore
 from services.identity.store.sessions import SessionStore

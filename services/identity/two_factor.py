@@ -11,7 +11,6 @@ from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
 from services.identity.codes import canonical
 from services.identity.model import (
-    BackupCodes,
     Client,
     Decision,
     EndCause,
@@ -19,10 +18,13 @@ from services.identity.model import (
     Session,
     SessionState,
     SignedIn,
+    UserFactors,
+)
+from services.identity.otp_words import (
+    BackupCodes,
     SmsChallenge,
     SmsEnrolment,
     TotpEnrolment,
-    UserFactors,
     VerdictResult,
 )
 from services.identity.peers.otp import OtpCaller, OtpPeer

@@ -1,7 +1,11 @@
 """What a person is told of a code that was not accepted, and what would help (R9)."""
 
 from services.common.errors import ErrorCode, ServiceError, unavailable
-from services.identity.model import Method, Verdict, VerdictResult
+from services.identity.model import Method
+from services.identity.otp_words import (
+    Verdict,
+    VerdictResult,
+)
 
 _HOUR = 3600
 _SPENT = (

@@ -34,12 +34,15 @@ from services.common.sealing import Keyring
 from services.identity.__main__ import wire
 from services.identity.app import create_app
 from services.identity.gateway import Gateway
-from services.identity.model import ClinicId, Method, RuleChange, UserId
+from services.identity.model import ClinicId, Method, UserId
 from services.identity.peers import audit as audit_peer
 from services.identity.peers import otp as otp_peer
 from services.identity.peers import policy as policy_peer
 from services.identity.peers import policy_bypass as policy_bypass_peer
 from services.identity.peers import policy_settings as policy_settings_peer
+from services.identity.policy_words import (
+    RuleChange,
+)
 from services.identity.settings import IdentitySettings
 from services.identity.store.numbers import PhoneNumbers
 from services.otp.app import OtpService

@@ -5,7 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from services.identity.model import ClinicId, RuleChange
+from services.identity.model import ClinicId
+from services.identity.policy_words import (
+    RuleChange,
+)
 from tests.identity.conftest import PASSWORD, PHONE, Json, Person, SomeClinic, Stack, slug_of
 
 DAY = timedelta(days=1)

@@ -2,7 +2,9 @@
 
 from datetime import datetime, timedelta
 
-from services.identity.model import ScheduleChange
+from services.identity.policy_words import (
+    ScheduleChange,
+)
 from tests.identity.conftest import Person, SomeClinic, slug_of
 
 

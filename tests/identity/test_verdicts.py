@@ -3,7 +3,11 @@
 import pytest
 
 from services.common.errors import ErrorCode
-from services.identity.model import Method, Verdict, VerdictResult
+from services.identity.model import Method
+from services.identity.otp_words import (
+    Verdict,
+    VerdictResult,
+)
 from services.identity.verdicts import refusal_for
 
 

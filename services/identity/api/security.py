@@ -12,8 +12,19 @@ from services.identity.api.fields import Body, Country, Moment, moment_of, rfc33
 from services.identity.api.integrations import HoldView, Hours, IntegrationName, hold_as_json
 from services.identity.api.session_view import ReasonAnswer
 from services.identity.guards import Access, Admits, GatewayDep
-from services.identity.model import Method, Role, RuleChange, ScheduleChange, SecurityRule, SessionState, in_order
-from services.identity.policy_words import Hold, HoldTerms
+from services.identity.model import (
+    Method,
+    Role,
+    SessionState,
+    in_order,
+)
+from services.identity.policy_words import (
+    Hold,
+    HoldTerms,
+    RuleChange,
+    ScheduleChange,
+    SecurityRule,
+)
 from services.identity.preview import Previewed, Totals
 from services.identity.problems import invalid
 

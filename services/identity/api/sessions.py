@@ -11,7 +11,10 @@ from starlette.responses import JSONResponse, Response
 from services.identity.api.fields import Body, rfc3339
 from services.identity.api.session_view import SessionAnswer, session_as_json
 from services.identity.guards import PUBLIC, Access, Admits, ClientDep, GatewayDep
-from services.identity.model import Method, SmsChallenge
+from services.identity.model import Method
+from services.identity.otp_words import (
+    SmsChallenge,
+)
 from services.identity.problems import invalid
 from services.identity.sessions import SessionView
 

@@ -13,7 +13,10 @@ from services.identity.api.me import CodeRequest
 from services.identity.api.session_view import ReasonAnswer, SessionAnswer, session_as_json
 from services.identity.api.sessions import NoFields, seconds_until
 from services.identity.guards import Access, Admits, GatewayDep
-from services.identity.model import BackupCodes, Method
+from services.identity.model import Method
+from services.identity.otp_words import (
+    BackupCodes,
+)
 from services.identity.phones import normalised
 from services.identity.two_factor import Enrolled, Overview
 

@@ -9,12 +9,15 @@ from starlette.responses import Response
 from services.common.errors import ErrorCode, ServiceError
 from services.identity.gateway import Gateway
 from services.identity.guards import Access, Admits, GatewayDep
-from services.identity.model import Method, Role, RuleChange
+from services.identity.model import Method, Role
 from services.identity.pages.form import fields_of
 from services.identity.pages.rendering import csrf_of, lead_to, page
 from services.identity.pages.route import PageRoute
 from services.identity.pages.set_up import codes_page
 from services.identity.pages.words import METHOD_NAMES, ROLE_NAMES, STATUS, told
+from services.identity.policy_words import (
+    RuleChange,
+)
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 

@@ -15,7 +15,10 @@ from services.identity import qr
 from services.identity.accounts import OwnChange
 from services.identity.gateway import Gateway
 from services.identity.guards import Access, Admits, GatewayDep
-from services.identity.model import BackupCodes, Method, SessionState
+from services.identity.model import Method, SessionState
+from services.identity.otp_words import (
+    BackupCodes,
+)
 from services.identity.pages.form import fields_of
 from services.identity.pages.rendering import csrf_of, lead_to, page
 from services.identity.pages.route import PageRoute

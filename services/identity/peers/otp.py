@@ -13,17 +13,19 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.common.errors import unavailable
 from services.common.rpc_client import Peer
 from services.identity.model import (
-    BackupCodes,
     ClinicId,
-    EnrolmentVerdict,
     Factor,
     Method,
     SessionId,
+    UserFactors,
+    UserId,
+)
+from services.identity.otp_words import (
+    BackupCodes,
+    EnrolmentVerdict,
     SmsChallenge,
     SmsEnrolment,
     TotpEnrolment,
-    UserFactors,
-    UserId,
     Verdict,
     VerdictResult,
 )

@@ -21,14 +21,16 @@ from services.identity.model import (
     Method,
     Outcome,
     Reason,
-    RuleChange,
     RuleOutcome,
-    SecurityRule,
     Upcoming,
     User,
     UserFactors,
     UserId,
     in_order,
+)
+from services.identity.policy_words import (
+    RuleChange,
+    SecurityRule,
 )
 
 if TYPE_CHECKING:

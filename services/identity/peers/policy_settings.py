@@ -10,7 +10,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.common.errors import unavailable
 from services.common.rpc_client import Peer
-from services.identity.model import BypassId, ClinicId, Decision, Method, RuleChange, UserId
+from services.identity.model import (
+    BypassId,
+    ClinicId,
+    Decision,
+    Method,
+    UserId,
+)
 from services.identity.peers.policy import TO_WIRE, decision_from, rule_change, time_of
 from services.identity.policy_words import (
     Actor,
@@ -21,6 +27,7 @@ from services.identity.policy_words import (
     HoldTerms,
     Requirement,
     RequirementChange,
+    RuleChange,
     UserSettings,
     Weighed,
 )

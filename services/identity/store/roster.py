@@ -7,7 +7,7 @@ from datetime import datetime
 
 from services.common.postgres import Database
 from services.identity.model import ClinicId, Role, Session, UserId
-from services.identity.store.sessions import SESSION_COLUMNS, session_from
+from services.identity.store.session_rows import SESSION_COLUMNS, session_from
 
 _BATCH = 2000
 

@@ -11,53 +11,27 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from psycopg.rows import DictRow
-
 from services.common import audit
 from services.common.audit import AuditEvent
 from services.common.postgres import Connection, Database
 from services.identity.model import (
-    BypassId,
-    Clinic,
-    ClinicId,
-    DeviceId,
     EndCause,
     Method,
-    Role,
     Session,
     SessionId,
     SignedIn,
-    User,
     UserId,
 )
 from services.identity.store.devices import NewDevice, end_devices, remember
 from services.identity.store.numbers import PhoneNumbers
+from services.identity.store.session_rows import BY_DIGEST, SESSION_COLUMNS, session_from, signed_in_from
 
-_SESSION_COLUMNS = (
-    "id, user_id, clinic_id, token_digest, generation, opened_by, authenticated_at, verified_at, proven_by,"
-    " enrol_after_proof, waiting_until, last_seen_at, idle_minutes, expires_at, shared_device, address, user_agent,"
-    " ended_at, end_cause, bypass_id, device_id, remembered_at"
-)
-SESSION_COLUMNS = _SESSION_COLUMNS
-"""What `session_from` reads."""
-_BY_DIGEST = (
-    "SELECT s.id, s.user_id, s.clinic_id, s.token_digest, s.generation, s.opened_by, s.authenticated_at,"
-    " s.verified_at, s.proven_by, s.enrol_after_proof, s.waiting_until, s.last_seen_at, s.idle_minutes, s.expires_at,"
-    " s.shared_device, s.address, s.user_agent, s.ended_at, s.end_cause, s.bypass_id, s.device_id, s.remembered_at,"
-    " u.email AS u_email, u.name AS u_name, u.role AS u_role, u.phone AS u_phone, u.phone_proven AS u_phone_proven,"
-    " u.locale AS u_locale, u.disabled_at IS NOT NULL AS u_is_disabled, u.created_at AS u_created_at,"
-    " u.password_hash IS NOT NULL AS u_has_password,"
-    " c.slug AS c_slug, c.name AS c_name, c.timezone AS c_timezone, c.country AS c_country, c.locale AS c_locale,"
-    " c.created_at AS c_created_at"
-    " FROM session s JOIN app_user u ON u.id = s.user_id JOIN clinic c ON c.id = s.clinic_id"
-    " WHERE s.token_digest = %s"
-)
 _LOCK_USER = "SELECT 1 FROM app_user WHERE id = %s FOR UPDATE"
 # One statement: the user as they were looked up, the session, the event; without the first there is none of the rest.
 _OPEN = (
     "WITH owner AS (SELECT id FROM app_user WHERE id = %(user_id)s AND disabled_at IS NULL"  # noqa: S608
     " AND password_hash = %(password_hash)s FOR UPDATE),"
-    f" opened AS (INSERT INTO session ({_SESSION_COLUMNS})"
+    f" opened AS (INSERT INTO session ({SESSION_COLUMNS})"
     " SELECT %(id)s, owner.id, %(clinic_id)s, %(token_digest)s, %(generation)s, %(opened_by)s, %(authenticated_at)s,"
     " NULL, NULL, %(enrol_after_proof)s, %(waiting_until)s::timestamptz, %(last_seen_at)s, %(idle_minutes)s,"
     " %(expires_at)s, %(shared_device)s, %(address)s, %(user_agent)s, NULL, NULL, %(bypass_id)s, %(device_id)s,"
@@ -74,11 +48,11 @@ _ROTATE = (
     " enrol_after_proof = %(enrol_after_proof)s, waiting_until = %(waiting_until)s, last_seen_at = %(at)s,"
     " idle_minutes = coalesce(%(idle_minutes)s, idle_minutes)"
     " WHERE id = %(id)s AND token_digest = %(old)s AND ended_at IS NULL"
-    f" RETURNING {_SESSION_COLUMNS}),"
+    f" RETURNING {SESSION_COLUMNS}),"
     " gone AS (INSERT INTO replaced_token (digest, session_id, cause, replaced_at)"
     " SELECT %(old)s, id, %(cause)s, %(at)s FROM rotated),"
     f" noted AS ({audit.insert_from('rotated')})"
-    f" SELECT {_SESSION_COLUMNS} FROM rotated"
+    f" SELECT {SESSION_COLUMNS} FROM rotated"
 )
 # Idle time is told to the second; losing the last second of it in a crash costs nobody anything, so no fsync.
 _SEEN = (
@@ -137,7 +111,7 @@ class SessionStore:
     async def by_digest(self, digest: bytes) -> SignedIn | EndCause | None:
         """The session with this token; why it has none any more, for a token that was replaced; None for a stranger."""
         async with self._database.connection() as connection:
-            cursor = await connection.execute(_BY_DIGEST, [digest])
+            cursor = await connection.execute(BY_DIGEST, [digest])
             row = await cursor.fetchone()
             if row is not None:
                 return signed_in_from(row, self._numbers)
@@ -237,7 +211,7 @@ class SessionStore:
         """The user's sessions that have not ended, newest first."""
         async with self._database.connection() as connection:
             cursor = await connection.execute(
-                f"SELECT {_SESSION_COLUMNS} FROM session WHERE user_id = %(user_id)s AND {_LIVE}"  # noqa: S608
+                f"SELECT {SESSION_COLUMNS} FROM session WHERE user_id = %(user_id)s AND {_LIVE}"  # noqa: S608
                 " AND (waiting_until IS NOT NULL OR last_seen_at > %(at)s - idle_minutes * interval '1 minute')"
                 " ORDER BY authenticated_at DESC, id DESC LIMIT 200",
                 {"user_id": user_id, "at": at},
@@ -302,60 +276,6 @@ async def end_sessions(
         " AND id IS DISTINCT FROM %s",
         [at, cause, user_id, keep],
     )
-
-
-def session_from(row: DictRow) -> Session:
-    return Session(
-        id=SessionId(row["id"]),
-        user_id=UserId(row["user_id"]),
-        clinic_id=ClinicId(row["clinic_id"]),
-        token_digest=row["token_digest"],
-        generation=row["generation"],
-        opened_by=row["opened_by"],
-        authenticated_at=row["authenticated_at"],
-        verified_at=row["verified_at"],
-        proven_by=Method(row["proven_by"]) if row["proven_by"] else None,
-        enrol_after_proof=row["enrol_after_proof"],
-        waiting_until=row["waiting_until"],
-        last_seen_at=row["last_seen_at"],
-        idle_minutes=row["idle_minutes"],
-        expires_at=row["expires_at"],
-        shared_device=row["shared_device"],
-        address=row["address"],
-        user_agent=row["user_agent"],
-        ended_at=row["ended_at"],
-        end_cause=EndCause(row["end_cause"]) if row["end_cause"] else None,
-        bypass_id=BypassId(row["bypass_id"]) if row["bypass_id"] else None,
-        device_id=DeviceId(row["device_id"]) if row["device_id"] else None,
-        remembered_at=row["remembered_at"],
-    )
-
-
-def signed_in_from(row: DictRow, numbers: PhoneNumbers) -> SignedIn:
-    session = session_from(row)
-    user = User(
-        id=session.user_id,
-        clinic_id=session.clinic_id,
-        email=row["u_email"],
-        name=row["u_name"],
-        role=Role(row["u_role"]),
-        phone=numbers.open(session.user_id, row["u_phone"]),
-        phone_proven=row["u_phone_proven"],
-        locale=row["u_locale"],
-        is_disabled=row["u_is_disabled"],
-        has_password=row["u_has_password"],
-        created_at=row["u_created_at"],
-    )
-    clinic = Clinic(
-        id=session.clinic_id,
-        slug=row["c_slug"],
-        name=row["c_name"],
-        timezone=row["c_timezone"],
-        country=row["c_country"],
-        locale=row["c_locale"],
-        created_at=row["c_created_at"],
-    )
-    return SignedIn(session, user, clinic)
 
 
 def _rotation_values(session: Session, rotation: Rotation, event: AuditEvent) -> dict[str, Any]:

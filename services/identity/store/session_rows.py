@@ -1,0 +1,93 @@
+"""Rows read as sessions, and as whose they are and where."""
+
+from psycopg.rows import DictRow
+
+from services.identity.model import (
+    BypassId,
+    Clinic,
+    ClinicId,
+    DeviceId,
+    EndCause,
+    Method,
+    Role,
+    Session,
+    SessionId,
+    SignedIn,
+    User,
+    UserId,
+)
+from services.identity.store.numbers import PhoneNumbers
+
+SESSION_COLUMNS = (
+    "id, user_id, clinic_id, token_digest, generation, opened_by, authenticated_at, verified_at, proven_by,"
+    " enrol_after_proof, waiting_until, last_seen_at, idle_minutes, expires_at, shared_device, address, user_agent,"
+    " ended_at, end_cause, bypass_id, device_id, remembered_at"
+)
+"""What `session_from` reads."""
+BY_DIGEST = (
+    "SELECT s.id, s.user_id, s.clinic_id, s.token_digest, s.generation, s.opened_by, s.authenticated_at,"
+    " s.verified_at, s.proven_by, s.enrol_after_proof, s.waiting_until, s.last_seen_at, s.idle_minutes, s.expires_at,"
+    " s.shared_device, s.address, s.user_agent, s.ended_at, s.end_cause, s.bypass_id, s.device_id, s.remembered_at,"
+    " u.email AS u_email, u.name AS u_name, u.role AS u_role, u.phone AS u_phone, u.phone_proven AS u_phone_proven,"
+    " u.locale AS u_locale, u.disabled_at IS NOT NULL AS u_is_disabled, u.created_at AS u_created_at,"
+    " u.password_hash IS NOT NULL AS u_has_password,"
+    " c.slug AS c_slug, c.name AS c_name, c.timezone AS c_timezone, c.country AS c_country, c.locale AS c_locale,"
+    " c.created_at AS c_created_at"
+    " FROM session s JOIN app_user u ON u.id = s.user_id JOIN clinic c ON c.id = s.clinic_id"
+    " WHERE s.token_digest = %s"
+)
+"""What `signed_in_from` reads, of one token's digest."""
+
+
+def session_from(row: DictRow) -> Session:
+    return Session(
+        id=SessionId(row["id"]),
+        user_id=UserId(row["user_id"]),
+        clinic_id=ClinicId(row["clinic_id"]),
+        token_digest=row["token_digest"],
+        generation=row["generation"],
+        opened_by=row["opened_by"],
+        authenticated_at=row["authenticated_at"],
+        verified_at=row["verified_at"],
+        proven_by=Method(row["proven_by"]) if row["proven_by"] else None,
+        enrol_after_proof=row["enrol_after_proof"],
+        waiting_until=row["waiting_until"],
+        last_seen_at=row["last_seen_at"],
+        idle_minutes=row["idle_minutes"],
+        expires_at=row["expires_at"],
+        shared_device=row["shared_device"],
+        address=row["address"],
+        user_agent=row["user_agent"],
+        ended_at=row["ended_at"],
+        end_cause=EndCause(row["end_cause"]) if row["end_cause"] else None,
+        bypass_id=BypassId(row["bypass_id"]) if row["bypass_id"] else None,
+        device_id=DeviceId(row["device_id"]) if row["device_id"] else None,
+        remembered_at=row["remembered_at"],
+    )
+
+
+def signed_in_from(row: DictRow, numbers: PhoneNumbers) -> SignedIn:
+    session = session_from(row)
+    user = User(
+        id=session.user_id,
+        clinic_id=session.clinic_id,
+        email=row["u_email"],
+        name=row["u_name"],
+        role=Role(row["u_role"]),
+        phone=numbers.open(session.user_id, row["u_phone"]),
+        phone_proven=row["u_phone_proven"],
+        locale=row["u_locale"],
+        is_disabled=row["u_is_disabled"],
+        has_password=row["u_has_password"],
+        created_at=row["u_created_at"],
+    )
+    clinic = Clinic(
+        id=session.clinic_id,
+        slug=row["c_slug"],
+        name=row["c_name"],
+        timezone=row["c_timezone"],
+        country=row["c_country"],
+        locale=row["c_locale"],
+        created_at=row["c_created_at"],
+    )
+    return SignedIn(session, user, clinic)
