@@ -165,7 +165,7 @@ def wire(
         accounts=Accounts(
             users, sessions, PasswordStore(database, sessions), standings, passwords, attempts, otp, clock
         ),
-        two_factor=TwoFactor(sessions, standings, otp, clock),
+        two_factor=TwoFactor(sessions, standings, otp, policy_settings, policy_bypass, clock),
         clinics=clinic_operations,
         users=Users(staff, users, sessions, activations, changes, otp, standings, limits, clock, settings.public_url),
         activations=Activations(activations, passwords, otp, standings, limits, clock),

@@ -7,6 +7,7 @@ the next request after it is revoked.
 import secrets
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
@@ -55,7 +56,7 @@ class Apps:
 
     async def create(self, slug: str, name: str, scopes: Sequence[Scope]) -> tuple[App, str]:
         """A new app of the clinic, and its key."""
-        clinic = await self._clinic(slug)
+        clinic = await self.clinic(slug)
         if not is_name(name):
             raise ServiceError(ErrorCode.INVALID_REQUEST, "The name has 1 to 100 characters, without line breaks.")
         if not scopes:
@@ -74,16 +75,17 @@ class Apps:
         return app, key
 
     async def of_clinic(self, slug: str) -> list[App]:
-        return await self._store.of_clinic((await self._clinic(slug)).id)
+        return await self._store.of_clinic((await self.clinic(slug)).id)
 
     async def revoke(self, slug: str, name: str) -> App:
         """Its key opens nothing from the next request on. What it has set stays; an operator can end its holds."""
         living = [app for app in await self.of_clinic(slug) if app.name == name and app.revoked_at is None]
-        if living and await self._store.revoke(living[0], self._clock.now(), self._event("app.revoked", living[0])):
-            return living[0]
+        now = self._clock.now()
+        if living and await self._store.revoke(living[0], now, self._event("app.revoked", living[0])):
+            return replace(living[0], revoked_at=now)
         raise ServiceError(ErrorCode.NOT_FOUND, f"{slug} has no app {name!r}.")
 
-    async def _clinic(self, slug: str) -> Clinic:
+    async def clinic(self, slug: str) -> Clinic:
         clinic = await self._clinics.by_slug(slug)
         if clinic is None:
             raise ServiceError(ErrorCode.NOT_FOUND, f"There is no clinic {slug!r}.")

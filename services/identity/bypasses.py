@@ -73,6 +73,7 @@ class Granting:
             expires_in_minutes=grant.expires_in_minutes,
             suspend_factors=grant.suspend_factors,
         )
+        await self._recovery.end_bypass_with(user.id)
         self._standings.forget_user(user.id)
         return granted
 

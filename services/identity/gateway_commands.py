@@ -1,5 +1,5 @@
-"""The operator's commands for apps (a key for a machine, printed once; which there are; the end of one), and `explain`:
-why one person is asked, or not let in."""
+"""The operator's commands for apps (a key for a machine, printed once; which there are; the end of one and of what it
+demanded), and `explain`: why one person is asked, or not let in."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -10,6 +10,7 @@ import typer
 from services.identity.commands import run_with
 from services.identity.gateway import Gateway
 from services.identity.model import App, Scope
+from services.identity.policy_words import Actor
 
 WithGateway = Callable[[], AbstractAsyncContextManager[Gateway]]
 
@@ -56,6 +57,19 @@ def add_to(app: typer.Typer, with_gateway: WithGateway) -> None:
 
         async def act(gateway: Gateway) -> dict[str, Any]:
             return _printed(await gateway.apps.revoke(clinic, name))
+
+        run_with(with_gateway, act)
+
+    @app.command("end-hold")
+    def end_hold(
+        clinic: _Slug, name: Annotated[str, typer.Option("--name", help="The integration's name.")]
+    ) -> None:
+        """Ends what an integration demands of a clinic, also where an app has set it that is no more."""
+
+        async def act(gateway: Gateway) -> dict[str, Any]:
+            of = await gateway.apps.clinic(clinic)
+            await gateway.integrations.end(of.id, Actor("operator"), name)
+            return {"clinic_id": of.id, "name": name, "ended": True}
 
         run_with(with_gateway, act)
 

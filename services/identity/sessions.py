@@ -221,7 +221,10 @@ def standing_of(
         reason = Reason(
             _LET_IN, (*reason.rules, RuleOutcome("bypass", "used", f"opened this session: {session.bypass_id}"))
         )
-    methods = tuple(factors.usable_methods()) if factors else ()
+    # Who was let in once may still find the phone; after a code of a factor that is not allowed, no other code helps.
+    is_let_in = session is not None and session.bypass_id is not None
+    helps = state is not SessionState.ENROLMENT_REQUIRED or is_let_in
+    methods = tuple(factors.usable_methods()) if factors and helps else ()
     offer = None
     if state is SessionState.ENROLMENT_REQUIRED and decision is not None:
         offer = EnrolmentOffer(decision.methods_allowed, decision.is_phone_required)

@@ -9,6 +9,7 @@ from typing import Any
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
+from services.common.logs import get_logger
 from services.identity.codes import canonical
 from services.identity.model import (
     Client,
@@ -28,6 +29,8 @@ from services.identity.otp_words import (
     VerdictResult,
 )
 from services.identity.peers.otp import OtpCaller, OtpPeer
+from services.identity.peers.policy_bypass import PolicyBypassPeer
+from services.identity.peers.policy_settings import PolicySettingsPeer
 from services.identity.remembering import new_device
 from services.identity.sessions import ENROLMENT_WAIT, SessionView, Standing, digest_of, new_token, standing_of
 from services.identity.standing import Standings, enrolment_required, over
@@ -39,6 +42,8 @@ _NAMES = {
     Method.SMS: "a telephone number for text messages",
     Method.BACKUP_CODE: "backup codes",
 }
+_log = get_logger(__name__)
+
 _SUSPENDED = "What you set up for codes is suspended. An administrator of your clinic can let you in once."
 
 
@@ -60,10 +65,20 @@ class Enrolled:
 
 
 class TwoFactor:
-    def __init__(self, sessions: SessionStore, standings: Standings, otp: OtpPeer, clock: Clock) -> None:
+    def __init__(
+        self,
+        sessions: SessionStore,
+        standings: Standings,
+        otp: OtpPeer,
+        settings: PolicySettingsPeer,
+        bypasses: PolicyBypassPeer,
+        clock: Clock,
+    ) -> None:
         self._sessions = sessions
         self._standings = standings
         self._otp = otp
+        self._settings = settings
+        self._bypasses = bypasses
         self._clock = clock
 
     async def verify(
@@ -100,11 +115,20 @@ class TwoFactor:
             kind, signed_in, client, method=method.value, **({"device_id": device.id} if device else {})
         )
         rotated = await self._rotate(session, rotation, event)
+        if session.ends_bypass and session.verified_at is None:
+            await self._end_bypass(session)
         self._standings.forget_user(session.user_id)
         now_in = replace(signed_in, session=rotated)
         if rotated.enrol_after_proof:
             return SessionView(now_in, await self._standings.view(now_in, fresh=True), token)
         return SessionView(now_in, standing_of(SessionState.ACTIVE, verdict.factors, None), token, device_token)
+
+    async def _end_bypass(self, session: Session) -> None:
+        """They got in another way. Where policy is away the next sign-in ends it, which lets nobody in by it."""
+        try:
+            await self._bypasses.end(session.clinic_id, session.user_id, "got_in")
+        except ServiceError as error:
+            _log.warning("bypass_not_ended", session_id=session.id, error=str(error.code))
 
     async def send_sms(self, signed_in: SignedIn, client: Client) -> SmsChallenge:
         """Sends a sign-in or step-up code to the user's SMS factor."""
@@ -199,6 +223,8 @@ class TwoFactor:
         )
         event = self._event("factor.enrolled", signed_in, client, method=method.value, replaced=replaced)
         rotated = await self._rotate(session, rotation, event)
+        if before.decision.bypass is not None and not is_bypass:
+            await self._end_bypass(session)
         user = replace(signed_in.user, phone=found.phone, phone_proven=True) if found.phone else signed_in.user
         now_in = replace(signed_in, session=rotated, user=user)
         decision = await self._decision_after(now_in, factors, before.decision)
@@ -213,11 +239,12 @@ class TwoFactor:
         if method not in held:
             raise ServiceError(ErrorCode.NOT_FOUND, f"You have not set up {_NAMES[method]}.")
         if held == {method} and before.decision.is_two_factor_required:
+            holds = await self._settings.holds(session.clinic_id)
             raise ServiceError(
                 ErrorCode.REQUIRED_BY_POLICY,
                 "A second factor is required of you, and this is the last one you have.",
                 reason=before.decision.reason.as_json(),
-                holders=[],
+                holders=[hold.name for hold in holds if hold.requires_two_factor],
             )
         left = await self._otp.remove_factor(caller_of(signed_in, client), method)
         self._standings.forget_user(session.user_id)

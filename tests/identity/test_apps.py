@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from services.identity.model import Scope
+from services.identity.policy_words import Actor
 from tests.identity.conftest import PASSWORD, Person, SomeClinic, Stack, slug_of
 
 HOLDS = "/v1/clinic/integrations"
@@ -148,6 +149,25 @@ async def test_a_revoked_key_opens_nothing_from_the_next_request_on(clinic: Some
         assert (refused.status_code, slug_of(refused)) == (401, "unauthenticated")
     again = await key_of(clinic, Scope.USERS_WRITE, name="payroll")
     assert (await stack.call("GET", "/v1/users", token=again)).status_code == 200
+
+
+async def test_an_operator_ends_the_hold_of_an_app_that_is_no_more(clinic: SomeClinic) -> None:
+    stack, key, admin = (
+        clinic.stack,
+        await key_of(clinic, Scope.INTEGRATIONS_WRITE, name="ledger"),
+        await clinic.person("admin"),
+    )
+    await admin.sign_in()
+    await admin.enrol_totp()
+    assert (await stack.call("PUT", f"{HOLDS}/ledger", {"requires_two_factor": True}, token=key)).status_code == 200
+    revoked = await stack.gateway.apps.revoke(clinic.slug, "ledger")
+    assert revoked.revoked_at is not None
+    assert (await admin.call("DELETE", f"{HOLDS}/ledger")).status_code == 403
+    refused = await admin.call("DELETE", "/v1/me/two-factor/totp")
+    assert refused.json()["holders"] == ["ledger"]
+    found = await stack.gateway.apps.clinic(clinic.slug)
+    await stack.gateway.integrations.end(found.id, Actor("operator"), "ledger")
+    assert (await admin.call("GET", HOLDS)).json() == {"integrations": []}
 
 
 async def test_p24_a_key_that_is_not_one_opens_nothing(clinic: SomeClinic) -> None:

@@ -142,9 +142,28 @@ async def test_a46_a_bypass_is_over_when_its_user_gets_in_another_way(clinic: So
     await granted(admin, person)
     proven = await person.prove(token=waiting)  # found it again
     assert proven.json()["state"] == "active"
-    assert (await person.sign_in())["state"] == "second_factor_required"
     shown = (await admin.call("GET", f"/v1/users/{person.id}/two-factor")).json()
-    assert "bypass" not in shown
+    assert "bypass" not in shown, "at once, not at the next sign-in"
+    assert await revoke(admin, person) == 404
+    assert (await person.sign_in())["state"] == "second_factor_required"
+
+
+async def test_a46_a_bypass_is_over_when_a_factor_is_set_up_in_a_session_of_before(clinic: SomeClinic) -> None:
+    admin, person = await administrator(clinic), await clinic.person()
+    await person.sign_in()
+    await granted(admin, person)
+    await person.enrol_totp()
+    assert "bypass" not in (await admin.call("GET", f"/v1/users/{person.id}/two-factor")).json()
+
+
+async def test_a46_where_policy_is_away_a_factor_still_opens_and_the_bypass_ends_later(
+    stack: Stack, clinic: SomeClinic
+) -> None:
+    admin, person = await administrator(clinic), await enrolled(clinic)
+    waiting = (await person.sign_in())["token"]
+    await granted(admin, person)
+    await stack.stop_policy()
+    assert (await person.prove(token=waiting)).json()["state"] == "active"
 
 
 async def test_a_phone_found_again_makes_the_bypass_session_active_and_changes_nothing(clinic: SomeClinic) -> None:

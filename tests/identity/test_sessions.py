@@ -217,6 +217,7 @@ def test_proofs_are_named_as_rfc_8176_names_them(method: Method | None, amr: lis
 def test_a_suspended_factor_can_be_asked_for_and_opens_nothing() -> None:
     assert standing_of(code, SUSPENDED, None).methods == ()
     assert standing_of(code, TOTP, None).methods == (Method.TOTP, Method.BACKUP_CODE)
+    assert standing_of(enrol, TOTP, None).methods == (), "the code was right; what it proves is not allowed"
 
 
 def test_tokens_have_256_bits_and_never_repeat() -> None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 from services.identity.api.fields import rfc3339
+from services.identity.api.sessions import NoFields
 from services.identity.guards import Access, Admits, GatewayDep
 from services.identity.model import DeviceId, Role, UserId
 from services.identity.remembering import OwnDevice
@@ -59,7 +60,7 @@ async def delete_user_devices(access: _FreshAdministrator, gateway: GatewayDep, 
 
 
 @router.put("/v1/device/shared", status_code=204, response_class=Response)
-async def put_shared(access: _FreshAdministrator, gateway: GatewayDep) -> Response:
+async def put_shared(access: _FreshAdministrator, gateway: GatewayDep, _: NoFields | None = None) -> Response:
     """Mark this browser as a shared computer: it never remembers anybody."""
     response = Response(status_code=204)
     response.set_cookie(**gateway.cookies.shared_marker(access.clinic.id))

@@ -169,6 +169,7 @@ EXAMPLES: Mapping[str, Example] = {
     ),
     "POST /v1/me/two-factor/sms/{enrolment_id}/confirm": Example({"code": "310582"}, _CONFIRMED),
     "POST /v1/me/two-factor/backup-codes": Example({}, {"codes": _CODES, "generated_at": "2026-11-21T08:10:00.000Z"}),
+    "PUT /v1/device/shared": Example({}, None),
     "GET /v1/me/sessions": Example(
         None,
         {

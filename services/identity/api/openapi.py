@@ -96,14 +96,12 @@ def _refusals(name: str, operation: Json, declaration: Any) -> set[str]:
         slugs |= {"invalid-request"}
     if any(parameter["in"] == "path" for parameter in parameters):
         slugs |= {"not-found"}
-    if isinstance(declaration, AdmitsApps):
+    if isinstance(declaration, AdmitsApps | Admits):
+        # `forbidden`: a key without the scope, a session without the role, a cookie without its CSRF token
         slugs |= {"unauthenticated", "forbidden"}
     if isinstance(declaration, Admits):
-        slugs |= {"unauthenticated"}
         if declaration.states is not None:
             slugs |= {"second-factor-required", "enrolment-required"}
-        if declaration.role is not None or declaration.app is not None or not name.startswith("GET "):
-            slugs |= {"forbidden"}  # not an administrator, or a cookie without its CSRF token
         if declaration.step_up:
             slugs |= {"step-up-required"}
     return slugs

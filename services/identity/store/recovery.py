@@ -26,6 +26,13 @@ class RecoveryStore:
             if event is not None:
                 await record(connection, event)
 
+    async def end_bypass_with(self, user_id: UserId) -> None:
+        """Marks the user's living sessions: whoever proves a factor in one has no need of the bypass any more."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "UPDATE session SET ends_bypass = true WHERE user_id = %s AND ended_at IS NULL", [user_id]
+            )
+
     async def undo(self, user_id: UserId, bypass_id: BypassId, event: AuditEvent) -> bool:
         """The same, and takes the password and the unused links away. Whether a second factor is on record as set up in
         the session that the bypass opened."""

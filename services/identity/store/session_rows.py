@@ -21,13 +21,14 @@ from services.identity.store.numbers import PhoneNumbers
 SESSION_COLUMNS = (
     "id, user_id, clinic_id, token_digest, generation, opened_by, authenticated_at, verified_at, proven_by,"
     " enrol_after_proof, waiting_until, last_seen_at, idle_minutes, expires_at, shared_device, address, user_agent,"
-    " ended_at, end_cause, bypass_id, device_id, remembered_at"
+    " ended_at, end_cause, bypass_id, device_id, remembered_at, ends_bypass"
 )
 """What `session_from` reads."""
 BY_DIGEST = (
     "SELECT s.id, s.user_id, s.clinic_id, s.token_digest, s.generation, s.opened_by, s.authenticated_at,"
     " s.verified_at, s.proven_by, s.enrol_after_proof, s.waiting_until, s.last_seen_at, s.idle_minutes, s.expires_at,"
     " s.shared_device, s.address, s.user_agent, s.ended_at, s.end_cause, s.bypass_id, s.device_id, s.remembered_at,"
+    " s.ends_bypass,"
     " u.email AS u_email, u.name AS u_name, u.role AS u_role, u.phone AS u_phone, u.phone_proven AS u_phone_proven,"
     " u.locale AS u_locale, u.disabled_at IS NOT NULL AS u_is_disabled, u.created_at AS u_created_at,"
     " u.password_hash IS NOT NULL AS u_has_password,"
@@ -63,6 +64,7 @@ def session_from(row: DictRow) -> Session:
         bypass_id=BypassId(row["bypass_id"]) if row["bypass_id"] else None,
         device_id=DeviceId(row["device_id"]) if row["device_id"] else None,
         remembered_at=row["remembered_at"],
+        ends_bypass=row["ends_bypass"],
     )
 
 
