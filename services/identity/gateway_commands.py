@@ -61,9 +61,7 @@ def add_to(app: typer.Typer, with_gateway: WithGateway) -> None:
         run_with(with_gateway, act)
 
     @app.command("end-hold")
-    def end_hold(
-        clinic: _Slug, name: Annotated[str, typer.Option("--name", help="The integration's name.")]
-    ) -> None:
+    def end_hold(clinic: _Slug, name: Annotated[str, typer.Option("--name", help="The integration's name.")]) -> None:
         """Ends what an integration demands of a clinic, also where an app has set it that is no more."""
 
         async def act(gateway: Gateway) -> dict[str, Any]:
