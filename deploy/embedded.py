@@ -20,6 +20,7 @@ from pathlib import Path
 import psycopg
 
 _NOBODY = 65534
+_GONE_WITHIN_SECONDS = 5.0
 # Either lets a process walk through folders. Root in a container often lacks the narrower one.
 _WALKING_RIGHTS = ((2, "dac_read_search"), (1, "dac_override"))
 _MODEST = {
@@ -106,11 +107,18 @@ class EmbeddedPostgres:
         shutil.rmtree(self.socket_folder, ignore_errors=True)
 
     def kill(self) -> None:
-        """SIGKILL to the whole server, as a fault would."""
+        """SIGKILL to the whole server, as a fault would. Its children are sessions of their own, and would outlive it
+        for a moment: they are killed one by one, and gone when this returns."""
         if self._process:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            children = _children_of(self._process.pid)
+            for pid in (self._process.pid, *children):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+            gone_by = time.monotonic() + _GONE_WITHIN_SECONDS
+            while any(_is_alive(pid) for pid in children) and time.monotonic() < gone_by:
+                time.sleep(0.01)
 
     def _prepare(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -216,6 +224,18 @@ class EmbeddedRedis:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+def _children_of(parent: int) -> list[int]:
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    pairs = [line.split() for line in listed.splitlines()]
+    return [int(pid) for pid, ppid in pairs if int(ppid) == parent]
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether it runs; one that is dead and waits to be reaped does not."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.strip().startswith("Z")
 
 
 def program(name: str) -> str:

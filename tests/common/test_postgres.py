@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psycopg
@@ -26,26 +26,38 @@ def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedP
     server.stop()
 
 
+@pytest.fixture
+async def database(own_postgres: EmbeddedPostgres) -> AsyncIterator[Database]:
+    """Closed whatever happens: a pool left open would hold up the end of the run."""
+    database = Database(own_postgres.url("postgres", "postgres"), "superuser-password", 4)
+    await database.open()
+    yield database
+    await database.close()
+
+
 async def answers(database: Database) -> int:
     async with database.connection() as connection:
         row = await (await connection.execute("SELECT 42 AS answer")).fetchone()
     return int(column(row, "answer"))
 
 
-async def test_f07_one_retry_finds_the_server_that_was_killed_and_came_back(own_postgres: EmbeddedPostgres) -> None:
-    database = Database(own_postgres.url("postgres", "postgres"), "superuser-password", 4)
-    await database.open()
+async def test_f07_one_retry_finds_the_server_that_was_killed_and_came_back(
+    own_postgres: EmbeddedPostgres, database: Database
+) -> None:
     assert await asyncio.gather(*(answers(database) for _ in range(20))) == [42] * 20
     own_postgres.kill()
     own_postgres.start()
+    for _ in range(10):  # a server that recovers may close what it has just accepted
+        with own_postgres.connect("postgres") as connection:
+            connection.execute("SELECT 1")
+        await asyncio.sleep(0.05)
     assert await answers(database) == 42, "nobody sees a connection that died while idle"
     assert await asyncio.gather(*(answers(database) for _ in range(20))) == [42] * 20
-    await database.close()
 
 
-async def test_f07_while_the_server_is_away_every_call_says_so_and_soon(own_postgres: EmbeddedPostgres) -> None:
-    database = Database(own_postgres.url("postgres", "postgres"), "superuser-password", 4)
-    await database.open()
+async def test_f07_while_the_server_is_away_every_call_says_so_and_soon(
+    own_postgres: EmbeddedPostgres, database: Database
+) -> None:
     assert await answers(database) == 42
     own_postgres.kill()
     began = time.monotonic()
@@ -56,7 +68,6 @@ async def test_f07_while_the_server_is_away_every_call_says_so_and_soon(own_post
         assert (refused.code, refused.members["away"]) == (ErrorCode.UNAVAILABLE, "database")
     own_postgres.start()
     await _back_within(database, 3)
-    await database.close()
 
 
 async def test_f02_a_server_that_hangs_keeps_nobody_for_longer_than_three_seconds(

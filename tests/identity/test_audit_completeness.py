@@ -35,9 +35,9 @@ BEGIN
 END $$;
 """
 
-# What is no change of a record: who was seen when, how a message fares (the notifier's own trail tells), rows past
-# their time, and seals.
-KEPT_UP = {"session": {"last_seen_at"}, "challenge": {"code_sealed", "delivery_id", "delivery_status"}}
+# What is no change of a record: who was seen when, which sessions a grant concerns (it is on policy's record), how a
+# message fares (the notifier's own trail tells), rows past their time, and seals.
+KEPT_UP = {"session": {"last_seen_at", "ends_bypass"}, "challenge": {"code_sealed", "delivery_id", "delivery_status"}}
 PASSING = {("verdict", "DELETE"), ("replaced_token", "DELETE"), ("sealing_check", "INSERT"), ("audit_seal", "INSERT")}
 # Refused before any record was touched; the refusal itself is what the event tells.
 ALONE = {"session.refused", "device.shared", "device.unshared"}
