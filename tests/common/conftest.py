@@ -1,7 +1,9 @@
-"""What the tests of the common pieces share: a tiny gRPC service that belongs to nobody, with mutual TLS."""
+"""What the tests of the common pieces share: a tiny gRPC service that belongs to nobody, with mutual TLS, and a sealed
+audit trail."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,14 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, wrappers_pb2
 
+from deploy.embedded import EmbeddedPostgres
+from services.common.audit_sealer import Sealer
+from services.common.clock import FixedClock
+from services.common.postgres import Database
 from services.common.rpc_client import Peer
 from services.common.rpc_server import Allowed, RpcServer
-from tests.conftest import MakeCertificates
+from tests.common.trail import NOW, SERVICE, Trail
+from tests.conftest import MakeCertificates, MakeDatabase, sealer_of
 
 SAY = "/countersign.echo.v1.Echo/Say"
 ONLY_IDENTITY: Allowed = {SAY: frozenset({"identity"})}
@@ -125,3 +132,31 @@ async def echo(start_echo: StartEcho) -> EchoService:
 
 ECHO = echo_descriptor()
 ECHO_STREAMING = echo_descriptor(streaming=True)
+
+
+@pytest.fixture
+async def trail(database: MakeDatabase, postgres: EmbeddedPostgres) -> AsyncIterator[Trail]:
+    url, password = database(SERVICE)
+    application, clock = Database(url, password), FixedClock(NOW)
+    await application.open()
+    opened = [application]
+
+    async def new_sealer() -> Sealer:
+        role = Database(*sealer_of(SERVICE, url), 1)
+        await role.open()
+        opened.append(role)
+        return Sealer(role, clock)
+
+    yield Trail(postgres, url, password, application, clock, new_sealer, await new_sealer())
+    for one in opened:
+        await one.close()
+
+
+@pytest.fixture
+async def sealed(trail: Trail) -> Trail:
+    """Twelve events with seals, seq and position 1 to 12."""
+    for number in range(4):
+        await trail.write(3, number=number)
+        await trail.sealer.seal()
+        trail.clock.advance(timedelta(seconds=1))
+    return trail

@@ -8,18 +8,10 @@ from typing import Any
 import pytest
 
 from services.identity.api import csv_lines
-from tests.identity.conftest import NOW, Person, SomeClinic, Stack, slug_of
+from tests.identity.people import NOW, Person, SomeClinic, Stack, slug_of
 from tests.identity.test_preview import otp_database
 
 __all__ = ["otp_database"]
-
-
-@pytest.fixture
-async def admin(clinic: SomeClinic) -> Person:
-    admin = await clinic.person("admin")
-    await admin.sign_in()
-    await admin.enrol_totp()
-    return admin
 
 
 async def people_in(admin: Person, query: str) -> list[dict[str, Any]]:

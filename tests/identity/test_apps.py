@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import pytest
-
 from services.identity.model import Scope
 from services.identity.policy_words import Actor
-from tests.identity.conftest import PASSWORD, Person, SomeClinic, Stack, slug_of
+from tests.identity.people import PASSWORD, Person, SomeClinic, Stack, slug_of
 
 HOLDS = "/v1/clinic/integrations"
 
@@ -15,14 +13,6 @@ async def key_of(clinic: SomeClinic, *scopes: Scope, name: str = "") -> str:
     made, key = await clinic.stack.gateway.apps.create(clinic.slug, name or "-".join(scopes), scopes)
     assert made.clinic_id == clinic.id
     return key
-
-
-@pytest.fixture
-async def admin(clinic: SomeClinic) -> Person:
-    admin = await clinic.person("admin")
-    await admin.sign_in()
-    await admin.enrol_totp()
-    return admin
 
 
 async def test_of_a_key_only_a_digest_is_kept(clinic: SomeClinic) -> None:

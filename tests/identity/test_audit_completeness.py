@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from deploy.embedded import EmbeddedPostgres
-from tests.identity.conftest import PHONE, Person, SomeClinic, Stack
+from tests.identity.people import PHONE, Person, SomeClinic, Stack
 
 SERVICES = ("identity", "otp", "policy")
 

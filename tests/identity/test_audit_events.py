@@ -19,7 +19,7 @@ from services.common.errors import ErrorCode, ServiceError
 from services.identity import audit_events
 from services.identity.peers.audit import AuditPeer
 from tests.conftest import MakeCertificates
-from tests.identity.conftest import NOW, Json, Person, SomeClinic, Stack, slug_of
+from tests.identity.people import NOW, Json, Person, SomeClinic, Stack, slug_of
 
 SERVICES = ("identity", "otp", "policy", "notifier")
 

@@ -16,7 +16,7 @@ from services.common.rpc_client import Peer
 from services.identity.model import Scope
 from services.identity.serving import rpc_server
 from tests.conftest import MakeCertificates
-from tests.identity.conftest import Person, SomeClinic, Stack
+from tests.identity.people import Person, SomeClinic, Stack
 
 Answer = sessions_pb2.AuthenticateResponse
 Ask = Callable[..., Awaitable[Answer]]

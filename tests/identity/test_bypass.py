@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.identity.conftest import PASSWORD, PHONE, Json, Person, SomeClinic, Stack, slug_of
+from tests.identity.people import PASSWORD, PHONE, Json, Person, SomeClinic, Stack, slug_of
 
 
 async def administrator(clinic: SomeClinic, *, with_factor: bool = True) -> Person:

@@ -14,7 +14,7 @@ from services.common.errors import ErrorCode, ServiceError
 from services.common.rpc_client import Peer
 from services.identity.serving import rpc_server
 from tests.conftest import MakeCertificates
-from tests.identity.conftest import PHONE, SomeClinic, Stack
+from tests.identity.people import PHONE, SomeClinic, Stack
 from tests.identity.test_commands import ROOT, answer_of, run
 
 

@@ -6,19 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.identity.conftest import Person, SomeClinic, Stack, slug_of
+from tests.identity.people import Person, SomeClinic, Stack, slug_of
 
 RULE = "/v1/clinic/security"
 HOLDS = "/v1/clinic/integrations"
-
-
-@pytest.fixture
-async def admin(clinic: SomeClinic) -> Person:
-    """An administrator with a factor, proven just now."""
-    admin = await clinic.person("admin")
-    await admin.sign_in()
-    await admin.enrol_totp()
-    return admin
 
 
 async def test_every_field_is_kept_and_on_record(admin: Person) -> None:

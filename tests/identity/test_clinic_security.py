@@ -5,18 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from tests.identity.conftest import Person, SomeClinic, slug_of
+from tests.identity.people import Person, SomeClinic, slug_of
 
 RULE = "/v1/clinic/security"
-
-
-@pytest.fixture
-async def admin(clinic: SomeClinic) -> Person:
-    """An administrator with a factor, proven just now."""
-    admin = await clinic.person("admin")
-    await admin.sign_in()
-    await admin.enrol_totp()
-    return admin
 
 
 async def test_a_new_clinic_has_the_mild_rule(admin: Person) -> None:

@@ -9,7 +9,7 @@ from services.identity.model import ClinicId
 from services.identity.policy_words import (
     RuleChange,
 )
-from tests.identity.conftest import PASSWORD, PHONE, Json, Person, SomeClinic, Stack, slug_of
+from tests.identity.people import PASSWORD, PHONE, Json, Person, SomeClinic, Stack, slug_of
 
 DAY = timedelta(days=1)
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from tests.identity.conftest import Person, SomeClinic, Stack, slug_of
+from tests.identity.people import Person, SomeClinic, Stack, slug_of
 
 
 async def test_p09_the_switch_stops_unproven_sessions_and_lets_proven_ones_alone(clinic: SomeClinic) -> None:

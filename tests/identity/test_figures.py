@@ -22,7 +22,7 @@ from services.identity.model import Client, ClinicId, Role, SessionState, User, 
 from services.identity.peers import policy as policy_peer
 from services.identity.sessions import new_token, opened
 from services.otp import backup_codes
-from tests.identity.conftest import Person, SomeClinic, Stack, slug_of
+from tests.identity.people import Person, SomeClinic, Stack, slug_of
 from tests.identity.test_serving import Served, serving
 
 AT_ONCE = 2.0

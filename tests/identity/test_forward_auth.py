@@ -10,7 +10,7 @@ import pytest
 from services.identity.api.forward_auth import prefers_html
 from services.identity.model import Scope
 from services.identity.return_to import checked, of_forwarded
-from tests.identity.conftest import Person, SomeClinic, Stack, slug_of
+from tests.identity.people import Person, SomeClinic, Stack, slug_of
 
 PATH = "/v1/forward-auth"
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"

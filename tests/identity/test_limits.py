@@ -7,7 +7,7 @@ from unittest.mock import patch
 import pytest
 
 from services.common.rate_limit import LimiterUnavailable, RedisRateLimiter
-from tests.identity.conftest import PASSWORD, Person, SomeClinic, Stack, slug_of
+from tests.identity.people import PASSWORD, Person, SomeClinic, Stack, slug_of
 
 WRONG = "not the password at all"
 

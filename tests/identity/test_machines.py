@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.identity.conftest import Stack, slug_of
+from tests.identity.people import Stack, slug_of
 
 
 async def test_the_gateway_says_that_it_lives_and_is_ready(stack: Stack) -> None:

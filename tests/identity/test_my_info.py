@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.identity.conftest import PASSWORD, PHONE, Person, SomeClinic, Stack, slug_of
+from tests.identity.people import PASSWORD, PHONE, Person, SomeClinic, Stack, slug_of
 
 NEW_PASSWORD = "seven quiet lanterns drift"
 

@@ -15,7 +15,7 @@ from schemathesis.checks import load_all_checks
 from schemathesis.core.failures import FailureGroup
 from schemathesis.core.result import Ok
 
-from tests.identity.conftest import Person, SomeClinic, Stack
+from tests.identity.people import Person, SomeClinic, Stack
 
 # Left out: what a random valid body cannot know (a clinic that exists, a number that rings), and what would ask again
 # by itself over a network (that a session is needed is the last test's).

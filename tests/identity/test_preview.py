@@ -18,7 +18,7 @@ from services.identity.model import BypassId, ClinicId, UserId
 from services.identity.peers.policy_bypass import PolicyBypassPeer
 from services.identity.peers.policy_settings import PolicySettingsPeer
 from services.identity.policy_words import Actor, HoldTerms, Requirement, RequirementChange
-from tests.identity.conftest import Json, Person, SomeClinic, Stack, slug_of
+from tests.identity.people import Json, Person, SomeClinic, Stack, slug_of
 
 RULE = "/v1/clinic/security"
 OPERATOR = Actor("operator")

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from services.otp import backup_codes
-from tests.identity.conftest import PASSWORD, PHONE, Person, Stack, slug_of
+from tests.identity.people import PASSWORD, PHONE, Person, Stack, slug_of
 
 NEW_PASSWORD = "seven quiet lanterns drift"
 

@@ -10,7 +10,7 @@ from services.identity.model import ClinicId, UserId
 from services.identity.peers.policy_bypass import PolicyBypassPeer
 from services.identity.peers.policy_settings import PolicySettingsPeer
 from services.identity.policy_words import Actor
-from tests.identity.conftest import Person, SomeClinic, Stack, slug_of
+from tests.identity.people import Person, SomeClinic, Stack, slug_of
 from tests.identity.test_commands import answer_of, run
 
 RULE = "/v1/clinic/security"
@@ -18,14 +18,6 @@ RULE = "/v1/clinic/security"
 
 def path_of(person: Person) -> str:
     return f"/v1/users/{person.id}/two-factor/requirement"
-
-
-@pytest.fixture
-async def admin(clinic: SomeClinic) -> Person:
-    admin = await clinic.person("admin")
-    await admin.sign_in()
-    await admin.enrol_totp()
-    return admin
 
 
 async def test_a_user_is_required_exempt_and_as_the_clinic_says_again(admin: Person, clinic: SomeClinic) -> None:

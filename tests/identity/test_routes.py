@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 
 from services.identity.guards import PUBLIC, Admits, Public, check_declared, declaration_of
 from services.identity.model import Role, Scope, SessionState
-from tests.identity.conftest import Person, Stack, slug_of
+from tests.identity.people import Person, Stack, slug_of
 
 _PARAMETER = re.compile(r"\{[^}]+\}")
 

@@ -23,7 +23,7 @@ from services.common.errors import ServiceError
 from services.common.rpc_client import Peer
 from services.identity.settings import IdentitySettings
 from tests.conftest import MakeCertificates
-from tests.identity.conftest import PASSWORD, Person, Stack
+from tests.identity.people import PASSWORD, Person, Stack
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from services.identity.policy_words import (
     ScheduleChange,
 )
-from tests.identity.conftest import Person, SomeClinic, slug_of
+from tests.identity.people import Person, SomeClinic, slug_of
 
 
 async def test_a_password_alone_is_enough_where_nothing_asks_for_more(person: Person) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from services.identity.guards import CSRF_HEADER
 from services.identity.model import SessionId
-from tests.identity.conftest import Json, Person, Stack
+from tests.identity.people import Json, Person, Stack
 
 PUBLIC = {
     "POST /v1/sessions",

@@ -7,7 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from tests.identity.conftest import PASSWORD, Person, SomeClinic, Stack, slug_of
+from tests.identity.people import PASSWORD, Person, SomeClinic, Stack, slug_of
 
 SECOND = timedelta(seconds=1)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.identity.conftest import PASSWORD, Person, SomeClinic, Stack, slug_of
+from tests.identity.people import PASSWORD, Person, SomeClinic, Stack, slug_of
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.identity.conftest import PASSWORD, Person, SomeClinic, Stack, slug_of
+from tests.identity.people import PASSWORD, Person, SomeClinic, Stack, slug_of
 
 SIGN_IN: dict[str, Any] = {"clinic": "harbour-x", "email": "a@b.example", "password": PASSWORD}
 ORIGIN = "https://app.harbour.example"
