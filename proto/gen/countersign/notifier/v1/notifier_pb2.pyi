@@ -39,6 +39,62 @@ MESSAGE_KIND_ENROLMENT_CODE: MessageKind.ValueType  # 2
 MESSAGE_KIND_PHONE_PROOF_CODE: MessageKind.ValueType  # 3
 Global___MessageKind: _TypeAlias = MessageKind  # noqa: Y015
 
+class _NoticeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NoticeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NoticeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NOTICE_KIND_UNSPECIFIED: _NoticeKind.ValueType  # 0
+    NOTICE_KIND_FACTOR_ADDED: _NoticeKind.ValueType  # 1
+    NOTICE_KIND_FACTOR_CHANGED: _NoticeKind.ValueType  # 2
+    NOTICE_KIND_FACTOR_REMOVED: _NoticeKind.ValueType  # 3
+    NOTICE_KIND_BYPASS_GRANTED: _NoticeKind.ValueType  # 4
+    NOTICE_KIND_BYPASS_USED: _NoticeKind.ValueType  # 5
+    NOTICE_KIND_BYPASS_ENROLLED: _NoticeKind.ValueType  # 6
+    """a factor was set up in a session that a bypass opened"""
+    NOTICE_KIND_GRANTED_BYPASS_USED: _NoticeKind.ValueType  # 7
+    """to the administrator who granted it"""
+    NOTICE_KIND_GRANTED_BYPASS_ENROLLED: _NoticeKind.ValueType  # 8
+    """to the administrator who granted it"""
+    NOTICE_KIND_OPERATOR_BYPASS_GRANTED: _NoticeKind.ValueType  # 9
+    """to the clinic's administrators"""
+    NOTICE_KIND_BACKUP_CODES_MADE: _NoticeKind.ValueType  # 10
+    NOTICE_KIND_BACKUP_CODES_LOW: _NoticeKind.ValueType  # 11
+    NOTICE_KIND_GUESSES_SPENT: _NoticeKind.ValueType  # 12
+    NOTICE_KIND_PASSWORD_CHANGED: _NoticeKind.ValueType  # 13
+    NOTICE_KIND_PASSWORD_RESET: _NoticeKind.ValueType  # 14
+    NOTICE_KIND_PHONE_CHANGED: _NoticeKind.ValueType  # 15
+    """to the number as it was and as it is"""
+    NOTICE_KIND_NEW_BROWSER: _NoticeKind.ValueType  # 16
+
+class NoticeKind(_NoticeKind, metaclass=_NoticeKindEnumTypeWrapper):
+    """What happened. A text says no more of it than this, when, and where from: no name, no clinic, no code, no link."""
+
+NOTICE_KIND_UNSPECIFIED: NoticeKind.ValueType  # 0
+NOTICE_KIND_FACTOR_ADDED: NoticeKind.ValueType  # 1
+NOTICE_KIND_FACTOR_CHANGED: NoticeKind.ValueType  # 2
+NOTICE_KIND_FACTOR_REMOVED: NoticeKind.ValueType  # 3
+NOTICE_KIND_BYPASS_GRANTED: NoticeKind.ValueType  # 4
+NOTICE_KIND_BYPASS_USED: NoticeKind.ValueType  # 5
+NOTICE_KIND_BYPASS_ENROLLED: NoticeKind.ValueType  # 6
+"""a factor was set up in a session that a bypass opened"""
+NOTICE_KIND_GRANTED_BYPASS_USED: NoticeKind.ValueType  # 7
+"""to the administrator who granted it"""
+NOTICE_KIND_GRANTED_BYPASS_ENROLLED: NoticeKind.ValueType  # 8
+"""to the administrator who granted it"""
+NOTICE_KIND_OPERATOR_BYPASS_GRANTED: NoticeKind.ValueType  # 9
+"""to the clinic's administrators"""
+NOTICE_KIND_BACKUP_CODES_MADE: NoticeKind.ValueType  # 10
+NOTICE_KIND_BACKUP_CODES_LOW: NoticeKind.ValueType  # 11
+NOTICE_KIND_GUESSES_SPENT: NoticeKind.ValueType  # 12
+NOTICE_KIND_PASSWORD_CHANGED: NoticeKind.ValueType  # 13
+NOTICE_KIND_PASSWORD_RESET: NoticeKind.ValueType  # 14
+NOTICE_KIND_PHONE_CHANGED: NoticeKind.ValueType  # 15
+"""to the number as it was and as it is"""
+NOTICE_KIND_NEW_BROWSER: NoticeKind.ValueType  # 16
+Global___NoticeKind: _TypeAlias = NoticeKind  # noqa: Y015
+
 @_typing.final
 class SubmitRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -84,6 +140,95 @@ class SubmitRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitRequest: _TypeAlias = SubmitRequest  # noqa: Y015
+
+@_typing.final
+class NotifyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_KEY_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PHONE_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    CLINIC_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
+    HAPPENED_AT_FIELD_NUMBER: _builtins.int
+    TIMEZONE_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    BROWSER_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    BACKUP_CODES_LEFT_FIELD_NUMBER: _builtins.int
+    NOT_AFTER_FIELD_NUMBER: _builtins.int
+    request_key: _builtins.str
+    kind: Global___NoticeKind.ValueType
+    phone: _builtins.str
+    """E.164; empty: not by text"""
+    email: _builtins.str
+    """empty: not by e-mail"""
+    clinic_id: _builtins.str
+    user_id: _builtins.str
+    locale: _builtins.str
+    timezone: _builtins.str
+    """IANA name: the text says the time in it"""
+    address: _builtins.str
+    """where from; empty: not said"""
+    browser: _builtins.str
+    """e.g. "Firefox on Windows"; empty: not said"""
+    method: _builtins.str
+    """totp or sms, for the kinds about a factor"""
+    backup_codes_left: _builtins.int
+    """for NOTICE_KIND_BACKUP_CODES_LOW"""
+    @_builtins.property
+    def happened_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def not_after(self) -> _timestamp_pb2.Timestamp:
+        """never sent after this"""
+
+    def __init__(
+        self,
+        *,
+        request_key: _builtins.str = ...,
+        kind: Global___NoticeKind.ValueType = ...,
+        phone: _builtins.str = ...,
+        email: _builtins.str = ...,
+        clinic_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        locale: _builtins.str = ...,
+        happened_at: _timestamp_pb2.Timestamp | None = ...,
+        timezone: _builtins.str = ...,
+        address: _builtins.str = ...,
+        browser: _builtins.str = ...,
+        method: _builtins.str = ...,
+        backup_codes_left: _builtins.int = ...,
+        not_after: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["happened_at", b"happened_at", "not_after", b"not_after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "backup_codes_left", b"backup_codes_left", "browser", b"browser", "clinic_id", b"clinic_id", "email", b"email", "happened_at", b"happened_at", "kind", b"kind", "locale", b"locale", "method", b"method", "not_after", b"not_after", "phone", b"phone", "request_key", b"request_key", "timezone", b"timezone", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotifyRequest: _TypeAlias = NotifyRequest  # noqa: Y015
+
+@_typing.final
+class NotifyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Delivery]: ...
+    def __init__(
+        self,
+        *,
+        deliveries: _abc.Iterable[Global___Delivery] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotifyResponse: _TypeAlias = NotifyResponse  # noqa: Y015
 
 @_typing.final
 class Delivery(_message.Message):

@@ -49,6 +49,11 @@ class NotifierStub:
                 request_serializer=countersign_dot_notifier_dot_v1_dot_notifier__pb2.GetCapabilitiesRequest.SerializeToString,
                 response_deserializer=countersign_dot_notifier_dot_v1_dot_notifier__pb2.Capabilities.FromString,
                 _registered_method=True)
+        self.Notify = channel.unary_unary(
+                '/countersign.notifier.v1.Notifier/Notify',
+                request_serializer=countersign_dot_notifier_dot_v1_dot_notifier__pb2.NotifyRequest.SerializeToString,
+                response_deserializer=countersign_dot_notifier_dot_v1_dot_notifier__pb2.NotifyResponse.FromString,
+                _registered_method=True)
         self.ReceiveTwilioStatus = channel.unary_unary(
                 '/countersign.notifier.v1.Notifier/ReceiveTwilioStatus',
                 request_serializer=countersign_dot_notifier_dot_v1_dot_notifier__pb2.ReceiveTwilioStatusRequest.SerializeToString,
@@ -81,6 +86,15 @@ class NotifierServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Notify(self, request, context):
+        """Takes a notice: something that happened to an account, to be told to its owner by every channel that is given and
+        that this deployment has. Repeating it with the same request_key gives the same deliveries and sends nothing twice.
+        No delivery where there is no channel.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReceiveTwilioStatus(self, request, context):
         """A status callback as Twilio sent it. PERMISSION_DENIED where its signature does not fit.
         """
@@ -105,6 +119,11 @@ def add_NotifierServicer_to_server(servicer, server):
                     servicer.GetCapabilities,
                     request_deserializer=countersign_dot_notifier_dot_v1_dot_notifier__pb2.GetCapabilitiesRequest.FromString,
                     response_serializer=countersign_dot_notifier_dot_v1_dot_notifier__pb2.Capabilities.SerializeToString,
+            ),
+            'Notify': grpc.unary_unary_rpc_method_handler(
+                    servicer.Notify,
+                    request_deserializer=countersign_dot_notifier_dot_v1_dot_notifier__pb2.NotifyRequest.FromString,
+                    response_serializer=countersign_dot_notifier_dot_v1_dot_notifier__pb2.NotifyResponse.SerializeToString,
             ),
             'ReceiveTwilioStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.ReceiveTwilioStatus,
@@ -193,6 +212,33 @@ class Notifier:
             '/countersign.notifier.v1.Notifier/GetCapabilities',
             countersign_dot_notifier_dot_v1_dot_notifier__pb2.GetCapabilitiesRequest.SerializeToString,
             countersign_dot_notifier_dot_v1_dot_notifier__pb2.Capabilities.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Notify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/countersign.notifier.v1.Notifier/Notify',
+            countersign_dot_notifier_dot_v1_dot_notifier__pb2.NotifyRequest.SerializeToString,
+            countersign_dot_notifier_dot_v1_dot_notifier__pb2.NotifyResponse.FromString,
             options,
             channel_credentials,
             insecure,

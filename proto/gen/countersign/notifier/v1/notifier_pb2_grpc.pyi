@@ -39,6 +39,11 @@ class NotifierStub:
     """How a delivery fares. NOT_FOUND where there is none."""
     GetCapabilities: _grpc.UnaryUnaryMultiCallable[_notifier_pb2.GetCapabilitiesRequest, _notifier_pb2.Capabilities]
     """What this deployment can send."""
+    Notify: _grpc.UnaryUnaryMultiCallable[_notifier_pb2.NotifyRequest, _notifier_pb2.NotifyResponse]
+    """Takes a notice: something that happened to an account, to be told to its owner by every channel that is given and
+    that this deployment has. Repeating it with the same request_key gives the same deliveries and sends nothing twice.
+    No delivery where there is no channel.
+    """
     ReceiveTwilioStatus: _grpc.UnaryUnaryMultiCallable[_notifier_pb2.ReceiveTwilioStatusRequest, _notifier_pb2.ReceiveTwilioStatusResponse]
     """A status callback as Twilio sent it. PERMISSION_DENIED where its signature does not fit."""
 
@@ -53,6 +58,11 @@ class NotifierAsyncStub(NotifierStub):
     """How a delivery fares. NOT_FOUND where there is none."""
     GetCapabilities: _aio.UnaryUnaryMultiCallable[_notifier_pb2.GetCapabilitiesRequest, _notifier_pb2.Capabilities]  # type: ignore[assignment]
     """What this deployment can send."""
+    Notify: _aio.UnaryUnaryMultiCallable[_notifier_pb2.NotifyRequest, _notifier_pb2.NotifyResponse]  # type: ignore[assignment]
+    """Takes a notice: something that happened to an account, to be told to its owner by every channel that is given and
+    that this deployment has. Repeating it with the same request_key gives the same deliveries and sends nothing twice.
+    No delivery where there is no channel.
+    """
     ReceiveTwilioStatus: _aio.UnaryUnaryMultiCallable[_notifier_pb2.ReceiveTwilioStatusRequest, _notifier_pb2.ReceiveTwilioStatusResponse]  # type: ignore[assignment]
     """A status callback as Twilio sent it. PERMISSION_DENIED where its signature does not fit."""
 
@@ -82,6 +92,17 @@ class NotifierServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_notifier_pb2.Capabilities, _abc.Awaitable[_notifier_pb2.Capabilities]]:
         """What this deployment can send."""
+
+    @_abc_1.abstractmethod
+    def Notify(
+        self,
+        request: _notifier_pb2.NotifyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notifier_pb2.NotifyResponse, _abc.Awaitable[_notifier_pb2.NotifyResponse]]:
+        """Takes a notice: something that happened to an account, to be told to its owner by every channel that is given and
+        that this deployment has. Repeating it with the same request_key gives the same deliveries and sends nothing twice.
+        No delivery where there is no channel.
+        """
 
     @_abc_1.abstractmethod
     def ReceiveTwilioStatus(

@@ -44,6 +44,11 @@ class OtpStub:
                 request_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.GetFactorsRequest.SerializeToString,
                 response_deserializer=countersign_dot_otp_dot_v1_dot_otp__pb2.GetFactorsResponse.FromString,
                 _registered_method=True)
+        self.GetFactorsEpoch = channel.unary_unary(
+                '/countersign.otp.v1.Otp/GetFactorsEpoch',
+                request_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.GetFactorsEpochRequest.SerializeToString,
+                response_deserializer=countersign_dot_otp_dot_v1_dot_otp__pb2.GetFactorsEpochResponse.FromString,
+                _registered_method=True)
         self.StartTotpEnrolment = channel.unary_unary(
                 '/countersign.otp.v1.Otp/StartTotpEnrolment',
                 request_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.StartTotpEnrolmentRequest.SerializeToString,
@@ -114,6 +119,13 @@ class OtpServicer:
 
     def GetFactors(self, request, context):
         """The factors of each user asked for, in the same order. Reads only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetFactorsEpoch(self, request, context):
+        """Counts whatever changes the factors of anybody in the clinic, in one cheap read; 0 where nothing ever did.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -212,6 +224,11 @@ def add_OtpServicer_to_server(servicer, server):
                     servicer.GetFactors,
                     request_deserializer=countersign_dot_otp_dot_v1_dot_otp__pb2.GetFactorsRequest.FromString,
                     response_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.GetFactorsResponse.SerializeToString,
+            ),
+            'GetFactorsEpoch': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFactorsEpoch,
+                    request_deserializer=countersign_dot_otp_dot_v1_dot_otp__pb2.GetFactorsEpochRequest.FromString,
+                    response_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.GetFactorsEpochResponse.SerializeToString,
             ),
             'StartTotpEnrolment': grpc.unary_unary_rpc_method_handler(
                     servicer.StartTotpEnrolment,
@@ -323,6 +340,33 @@ class Otp:
             '/countersign.otp.v1.Otp/GetFactors',
             countersign_dot_otp_dot_v1_dot_otp__pb2.GetFactorsRequest.SerializeToString,
             countersign_dot_otp_dot_v1_dot_otp__pb2.GetFactorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFactorsEpoch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/countersign.otp.v1.Otp/GetFactorsEpoch',
+            countersign_dot_otp_dot_v1_dot_otp__pb2.GetFactorsEpochRequest.SerializeToString,
+            countersign_dot_otp_dot_v1_dot_otp__pb2.GetFactorsEpochResponse.FromString,
             options,
             channel_credentials,
             insecure,

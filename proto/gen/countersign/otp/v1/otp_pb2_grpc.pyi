@@ -41,6 +41,8 @@ class OtpStub:
     """
     GetFactors: _grpc.UnaryUnaryMultiCallable[_otp_pb2.GetFactorsRequest, _otp_pb2.GetFactorsResponse]
     """The factors of each user asked for, in the same order. Reads only."""
+    GetFactorsEpoch: _grpc.UnaryUnaryMultiCallable[_otp_pb2.GetFactorsEpochRequest, _otp_pb2.GetFactorsEpochResponse]
+    """Counts whatever changes the factors of anybody in the clinic, in one cheap read; 0 where nothing ever did."""
     StartTotpEnrolment: _grpc.UnaryUnaryMultiCallable[_otp_pb2.StartTotpEnrolmentRequest, _otp_pb2.TotpEnrolment]
     """Begins to set up an authenticator app. The same session asking again within 10 minutes and before confirmation gets
     the same enrolment; another session gets a new one, and the older is dead.
@@ -81,6 +83,8 @@ class OtpAsyncStub(OtpStub):
     """
     GetFactors: _aio.UnaryUnaryMultiCallable[_otp_pb2.GetFactorsRequest, _otp_pb2.GetFactorsResponse]  # type: ignore[assignment]
     """The factors of each user asked for, in the same order. Reads only."""
+    GetFactorsEpoch: _aio.UnaryUnaryMultiCallable[_otp_pb2.GetFactorsEpochRequest, _otp_pb2.GetFactorsEpochResponse]  # type: ignore[assignment]
+    """Counts whatever changes the factors of anybody in the clinic, in one cheap read; 0 where nothing ever did."""
     StartTotpEnrolment: _aio.UnaryUnaryMultiCallable[_otp_pb2.StartTotpEnrolmentRequest, _otp_pb2.TotpEnrolment]  # type: ignore[assignment]
     """Begins to set up an authenticator app. The same session asking again within 10 minutes and before confirmation gets
     the same enrolment; another session gets a new one, and the older is dead.
@@ -130,6 +134,14 @@ class OtpServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_otp_pb2.GetFactorsResponse, _abc.Awaitable[_otp_pb2.GetFactorsResponse]]:
         """The factors of each user asked for, in the same order. Reads only."""
+
+    @_abc_1.abstractmethod
+    def GetFactorsEpoch(
+        self,
+        request: _otp_pb2.GetFactorsEpochRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_otp_pb2.GetFactorsEpochResponse, _abc.Awaitable[_otp_pb2.GetFactorsEpochResponse]]:
+        """Counts whatever changes the factors of anybody in the clinic, in one cheap read; 0 where nothing ever did."""
 
     @_abc_1.abstractmethod
     def StartTotpEnrolment(

@@ -39,6 +39,11 @@ class PolicyStub:
                 request_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.DecideRequest.SerializeToString,
                 response_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.DecideResponse.FromString,
                 _registered_method=True)
+        self.GetEpoch = channel.unary_unary(
+                '/countersign.policy.v1.Policy/GetEpoch',
+                request_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.GetEpochRequest.SerializeToString,
+                response_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.GetEpochResponse.FromString,
+                _registered_method=True)
         self.GetRule = channel.unary_unary(
                 '/countersign.policy.v1.Policy/GetRule',
                 request_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.GetRuleRequest.SerializeToString,
@@ -111,6 +116,14 @@ class PolicyServicer:
 
     def Decide(self, request, context):
         """Decides for each subject, in the same order. Reads only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetEpoch(self, request, context):
+        """The clinic's epoch, in one cheap read: a decision made under it holds until its own valid_until. NOT_FOUND where the
+        clinic was never made known.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -219,6 +232,11 @@ def add_PolicyServicer_to_server(servicer, server):
                     request_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.DecideRequest.FromString,
                     response_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.DecideResponse.SerializeToString,
             ),
+            'GetEpoch': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEpoch,
+                    request_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.GetEpochRequest.FromString,
+                    response_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.GetEpochResponse.SerializeToString,
+            ),
             'GetRule': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRule,
                     request_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.GetRuleRequest.FromString,
@@ -312,6 +330,33 @@ class Policy:
             '/countersign.policy.v1.Policy/Decide',
             countersign_dot_policy_dot_v1_dot_policy__pb2.DecideRequest.SerializeToString,
             countersign_dot_policy_dot_v1_dot_policy__pb2.DecideResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEpoch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/countersign.policy.v1.Policy/GetEpoch',
+            countersign_dot_policy_dot_v1_dot_policy__pb2.GetEpochRequest.SerializeToString,
+            countersign_dot_policy_dot_v1_dot_policy__pb2.GetEpochResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,6 +36,10 @@ class PolicyStub:
     def __new__(cls, channel: _aio.Channel) -> PolicyAsyncStub: ...
     Decide: _grpc.UnaryUnaryMultiCallable[_policy_pb2.DecideRequest, _policy_pb2.DecideResponse]
     """Decides for each subject, in the same order. Reads only."""
+    GetEpoch: _grpc.UnaryUnaryMultiCallable[_policy_pb2.GetEpochRequest, _policy_pb2.GetEpochResponse]
+    """The clinic's epoch, in one cheap read: a decision made under it holds until its own valid_until. NOT_FOUND where the
+    clinic was never made known.
+    """
     GetRule: _grpc.UnaryUnaryMultiCallable[_policy_pb2.GetRuleRequest, _policy_pb2.Rule]
     """The clinic's rule. NOT_FOUND where the clinic was never made known."""
     CreateRule: _grpc.UnaryUnaryMultiCallable[_policy_pb2.CreateRuleRequest, _policy_pb2.Rule]
@@ -76,6 +80,10 @@ class PolicyAsyncStub(PolicyStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Decide: _aio.UnaryUnaryMultiCallable[_policy_pb2.DecideRequest, _policy_pb2.DecideResponse]  # type: ignore[assignment]
     """Decides for each subject, in the same order. Reads only."""
+    GetEpoch: _aio.UnaryUnaryMultiCallable[_policy_pb2.GetEpochRequest, _policy_pb2.GetEpochResponse]  # type: ignore[assignment]
+    """The clinic's epoch, in one cheap read: a decision made under it holds until its own valid_until. NOT_FOUND where the
+    clinic was never made known.
+    """
     GetRule: _aio.UnaryUnaryMultiCallable[_policy_pb2.GetRuleRequest, _policy_pb2.Rule]  # type: ignore[assignment]
     """The clinic's rule. NOT_FOUND where the clinic was never made known."""
     CreateRule: _aio.UnaryUnaryMultiCallable[_policy_pb2.CreateRuleRequest, _policy_pb2.Rule]  # type: ignore[assignment]
@@ -119,6 +127,16 @@ class PolicyServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_policy_pb2.DecideResponse, _abc.Awaitable[_policy_pb2.DecideResponse]]:
         """Decides for each subject, in the same order. Reads only."""
+
+    @_abc_1.abstractmethod
+    def GetEpoch(
+        self,
+        request: _policy_pb2.GetEpochRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_pb2.GetEpochResponse, _abc.Awaitable[_policy_pb2.GetEpochResponse]]:
+        """The clinic's epoch, in one cheap read: a decision made under it holds until its own valid_until. NOT_FOUND where the
+        clinic was never made known.
+        """
 
     @_abc_1.abstractmethod
     def GetRule(
