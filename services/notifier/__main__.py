@@ -110,13 +110,16 @@ async def _serve(settings: FrontSettings) -> None:
     from services.notifier import providers
     from services.notifier.callbacks import Callbacks
     from services.notifier.delivery import Deliveries
+    from services.notifier.notices import Notices
     from services.notifier.servicer import ALLOWED, NotifierServicer
 
     database = _database(settings)
     await database.open()
     store, clock = DeliveryStore(database), SystemClock()
     found = providers.from_settings(settings)
-    deliveries = Deliveries(store, _keyring(settings.keyring_file), found.is_there, clock)
+    keyring = _keyring(settings.keyring_file)
+    deliveries = Deliveries(store, keyring, found.is_there, clock)
+    notices = Notices(store, keyring, found.is_there, can_mail=False, clock=clock)
     callbacks = Callbacks(store, found.configured, settings.status_callback, clock)
     sealer = Sealer(
         Database(settings.sealer_database_url, settings.sealer_database_password.get_secret_value(), 1), clock
@@ -124,7 +127,7 @@ async def _serve(settings: FrontSettings) -> None:
     server = RpcServer(settings.listen, settings.tls_dir, {**ALLOWED, **AUDIT_ALLOWED})
     server.register(
         add_NotifierServicer_to_server,
-        NotifierServicer(deliveries, callbacks),
+        NotifierServicer(deliveries, notices, callbacks),
         notifier_pb2.DESCRIPTOR.services_by_name["Notifier"],
     )
     serve_audit(server, database)
@@ -141,13 +144,13 @@ async def _serve(settings: FrontSettings) -> None:
 async def _relay(settings: RelaySettings) -> None:
     from services.notifier import queue
     from services.notifier.relay import Relay
-    from services.notifier.store import QueuedSignal
+    from services.notifier.relay_store import QueuedSignal, RelayStore
 
     database = _database(settings)
     await database.open()
     publisher = queue.Publisher(queue.make_app(settings.broker_url, settings.broker_password.get_secret_value()))
     relay_ = Relay(
-        DeliveryStore(database),
+        RelayStore(database),
         QueuedSignal(settings.database_url, settings.database_password.get_secret_value()),
         publisher.publish,
         publisher.backlog,

@@ -1,4 +1,4 @@
-"""Takes orders for messages and says how they fare. An order is on record, its number and code sealed, before it is
+"""Takes orders for codes and says how they fare. An order is on record, its number and code sealed, before it is
 answered; the same request key is the same delivery however often it comes."""
 
 import re
@@ -10,8 +10,8 @@ from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError, unavailable
 from services.common.logs import get_logger, mask_phone
 from services.common.sealing import Keyring
-from services.notifier import envelope, sms, texts
-from services.notifier.model import Delivery, DeliveryId, Order, State, is_delivery_id
+from services.notifier import envelope, notice_texts, sms, texts
+from services.notifier.model import Channel, Delivery, DeliveryId, NewDelivery, Order, State, is_delivery_id
 from services.notifier.store import DeliveryStore
 
 _CODE = re.compile(r"[0-9]{6}")
@@ -40,13 +40,24 @@ class Deliveries:
         if problem or order.not_after - now > _LONGEST_LIFE:
             raise ServiceError(ErrorCode.INVALID_REQUEST, problem or "not_after is too far away")
         if not await self._provider_is_there():
-            earlier = await self._store.find_by_key(order.request_key)
+            earlier = (await self._store.find_by_keys([order.request_key])).get(order.request_key)
             if earlier is None:
                 raise unavailable("sms_provider", retry_after=30)
             return earlier
         delivery_id = DeliveryId(f"dlv_{uuid.uuid4().hex}")
-        sealed = envelope.seal(self._keyring, delivery_id, envelope.Content(order.to, order.code))
-        delivery = await self._store.insert(delivery_id, order, mask_phone(order.to), sealed, now)
+        new = NewDelivery(
+            id=delivery_id,
+            request_key=order.request_key,
+            kind=order.kind,
+            channel=Channel.SMS,
+            to_hint=mask_phone(order.to),
+            sealed=envelope.seal(self._keyring, delivery_id, envelope.Content(order.to, order.code)),
+            not_after=order.not_after,
+            clinic_id=order.clinic_id,
+            user_id=order.user_id,
+            locale=order.locale,
+        )
+        [delivery] = await self._store.insert([new], now)
         if delivery.id == delivery_id:
             _log.info("delivery_queued", delivery_id=delivery_id, kind=order.kind, number=delivery.to_hint)
         return delivery
@@ -68,7 +79,8 @@ class Deliveries:
         return delivery.state
 
     def detail_now(self, delivery: Delivery) -> str:
-        return texts.detail(self.state_now(delivery), delivery.reason)
+        state = self.state_now(delivery)
+        return notice_texts.detail(state) if delivery.is_notice else texts.detail(state, delivery.reason)
 
 
 def _what_is_wrong(order: Order) -> str | None:

@@ -13,13 +13,27 @@ from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
 from services.common.logs import get_logger, request_id_var
 from services.common.sealing import Keyring, SealingError
-from services.notifier import envelope, texts
+from services.notifier import envelope, notice_texts, texts
 from services.notifier.measures import CHANGES, LOCKED_OUT, PROVIDER_SECONDS
-from services.notifier.model import LEAST_LIFE, Claim, Delivery, DeliveryId, Outcome, Provider, State, Text, Verdict
+from services.notifier.model import (
+    LEAST_LIFE,
+    Claim,
+    Delivery,
+    DeliveryId,
+    Happening,
+    Kind,
+    NoticeKind,
+    Outcome,
+    Provider,
+    State,
+    Text,
+    Verdict,
+)
 from services.notifier.store import DeliveryStore
 
 _FIRST_WAIT_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 30.0
+_LONGEST_WAIT_OF_A_NOTICE_SECONDS = 900.0  # it may wait for a day, and nobody sits and waits for it
 _LOCKED_OUT_WAIT_SECONDS = 30.0
 _LONGEST_VALIDITY_SECONDS = 36_000
 _RECORDING_WAITS_SECONDS = (0.1, 0.3, 1, 2, 4, 8, 8, 8, 8)  # together within LONGEST_SENDING
@@ -76,14 +90,22 @@ class Dispatch:
             return Outcome(Verdict.NOT_SENT, "too_late")
         text = Text(
             to=content.to,
-            body=texts.render(delivery.kind, delivery.locale, content.code, self._product_name),
+            body=self._body(delivery, content),
             valid_seconds=min(seconds_left, _LONGEST_VALIDITY_SECONDS),
             status_callback=f"{self._status_callback}?delivery={delivery.id}" if self._status_callback else None,
         )
         started = time.perf_counter()
         outcome = await asyncio.get_running_loop().run_in_executor(self._threads, provider.send, text)
-        PROVIDER_SECONDS.labels(outcome.verdict).observe(time.perf_counter() - started)
+        PROVIDER_SECONDS.labels(delivery.channel, outcome.verdict).observe(time.perf_counter() - started)
         return outcome
+
+    def _body(self, delivery: Delivery, content: envelope.Content) -> str:
+        match delivery.kind, content.says:
+            case Kind() as kind, str(code):
+                return texts.render(kind, delivery.locale, code, self._product_name)
+            case NoticeKind() as kind, Happening() as happening:
+                return notice_texts.text_message(kind, delivery.locale, happening, self._product_name)
+        raise AssertionError("a row's kind and what is sealed in it were written together")
 
     async def _record(self, claimed: Delivery, outcome: Outcome, provider: Provider | None) -> None:
         now = self._clock.now()
@@ -98,7 +120,7 @@ class Dispatch:
             case Verdict.NOT_SENT | Verdict.BUSY | Verdict.LOCKED_OUT:
                 state, reason = State.QUEUED, outcome.reason or str(outcome.verdict)
         if state is State.QUEUED:
-            next_at = now + timedelta(seconds=_wait_seconds(outcome, claimed.attempt))
+            next_at = now + timedelta(seconds=_wait_seconds(outcome, claimed))
             moved = await self._store.put_back(claimed, reason or "", next_at, now)
         else:
             moved = await self._store.end_attempt(claimed, state, outcome, name, reason, now)
@@ -133,10 +155,10 @@ class Dispatch:
         return await record()
 
 
-def _wait_seconds(outcome: Outcome, attempt: int) -> float:
+def _wait_seconds(outcome: Outcome, claimed: Delivery) -> float:
     """Doubling from a second, never less than the provider asks for, and spread, so that not all come at once."""
+    longest = _LONGEST_WAIT_OF_A_NOTICE_SECONDS if claimed.is_notice else _LONGEST_WAIT_SECONDS
+    seconds = min(_FIRST_WAIT_SECONDS * float(2 ** min(claimed.attempt - 1, 10)), longest)
     if outcome.verdict is Verdict.LOCKED_OUT:
-        seconds = _LOCKED_OUT_WAIT_SECONDS
-    else:
-        seconds = min(_FIRST_WAIT_SECONDS * 2 ** min(attempt - 1, 10), _LONGEST_WAIT_SECONDS)
+        seconds = max(seconds, _LOCKED_OUT_WAIT_SECONDS)
     return max(seconds, outcome.retry_after or 0) + random.uniform(0, seconds / 4)  # noqa: S311

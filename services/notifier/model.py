@@ -1,6 +1,6 @@
 """The notifier's words: a delivery and its states, and what a provider's answer can mean."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType, Protocol
@@ -27,22 +27,50 @@ class State(StrEnum):
     EXPIRED = "expired"
 
 
+class Channel(StrEnum):
+    """How a message goes. Codes go by text alone."""
+
+    SMS = "sms"
+    EMAIL = "email"
+
+
 class Kind(StrEnum):
-    """What a message is for."""
+    """What a code is for."""
 
     SIGN_IN_CODE = "sign_in_code"
     ENROLMENT_CODE = "enrolment_code"
     PHONE_PROOF_CODE = "phone_proof_code"
 
 
+class NoticeKind(StrEnum):
+    """What a notice tells of."""
+
+    FACTOR_ADDED = "factor_added"
+    FACTOR_CHANGED = "factor_changed"
+    FACTOR_REMOVED = "factor_removed"
+    BYPASS_GRANTED = "bypass_granted"
+    BYPASS_USED = "bypass_used"
+    BYPASS_ENROLLED = "bypass_enrolled"
+    GRANTED_BYPASS_USED = "granted_bypass_used"
+    GRANTED_BYPASS_ENROLLED = "granted_bypass_enrolled"
+    OPERATOR_BYPASS_GRANTED = "operator_bypass_granted"
+    BACKUP_CODES_MADE = "backup_codes_made"
+    BACKUP_CODES_LOW = "backup_codes_low"
+    GUESSES_SPENT = "guesses_spent"
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105
+    PASSWORD_RESET = "password_reset"  # noqa: S105
+    PHONE_CHANGED = "phone_changed"
+    NEW_BROWSER = "new_browser"
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A message to send, as the caller asked for it."""
+    """A code to send, as the caller asked for it."""
 
     request_key: str
     kind: Kind
-    to: str
-    code: str
+    to: str = field(repr=False)
+    code: str = field(repr=False)
     not_after: datetime
     clinic_id: str
     user_id: str
@@ -50,11 +78,59 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
+class Happening:
+    """What a notice says of it: when, and where from and how as far as that is known."""
+
+    at: datetime
+    timezone: str
+    address: str = field(default="", repr=False)
+    browser: str = ""
+    method: str = ""
+    backup_codes_left: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A notice to give by every channel that there is, as the caller asked for it."""
+
+    request_key: str
+    kind: NoticeKind
+    phone: str = field(repr=False)
+    email: str = field(repr=False)
+    happening: Happening
+    not_after: datetime
+    clinic_id: str
+    user_id: str
+    locale: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """A row to be."""
+
+    id: DeliveryId
+    request_key: str
+    kind: Kind | NoticeKind
+    channel: Channel
+    to_hint: str
+    sealed: bytes = field(repr=False)
+    not_after: datetime
+    clinic_id: str
+    user_id: str
+    locale: str
+
+    @property
+    def is_notice(self) -> bool:
+        return isinstance(self.kind, NoticeKind)
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """A delivery's row, without what is sealed."""
 
     id: DeliveryId
-    kind: Kind
+    kind: Kind | NoticeKind
+    channel: Channel
     locale: str
     clinic_id: str
     user_id: str
@@ -65,6 +141,10 @@ class Delivery:
     attempt: int
     request_id: str
     not_after: datetime
+
+    @property
+    def is_notice(self) -> bool:
+        return isinstance(self.kind, NoticeKind)
 
 
 @dataclass(frozen=True, slots=True)

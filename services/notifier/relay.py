@@ -11,14 +11,16 @@ from pathlib import Path
 from services.common.clock import Clock
 from services.common.errors import ServiceError
 from services.common.logs import get_logger
-from services.notifier.measures import BACKLOG, CHANGES, PUBLISHED, QUEUE_AGE
+from services.notifier.measures import BACKLOG, CHANGES, NOTICE_AGE, PUBLISHED, QUEUE_AGE
 from services.notifier.model import LEAST_LIFE, LONGEST_SENDING, DeliveryId, State
-from services.notifier.store import DeliveryStore, QueuedSignal
+from services.notifier.relay_store import QueuedSignal, RelayStore
 
 _POLL_SECONDS = 0.5
 _SWEEP_SECONDS = 2.0
 _RETRY_SECONDS = 0.5
 _BATCH = 100
+_NOTICES_AT_ONCE = 3
+"""So many of a worker's eight threads a notice may hold while its provider is slow: the others are there for codes."""
 _STALE_AFTER = timedelta(seconds=10)
 """Published and not claimed for so long: the broker lost it, or the worker did."""
 _BUSY_BACKLOG = 50
@@ -32,7 +34,7 @@ class Relay:
 
     def __init__(
         self,
-        store: DeliveryStore,
+        store: RelayStore,
         signal: QueuedSignal,
         publish: Callable[[Sequence[DeliveryId]], None],
         backlog: Callable[[], int | None],
@@ -61,19 +63,28 @@ class Relay:
         await asyncio.gather(*loops, return_exceptions=True)
 
     async def publish_due(self, *, stale_too: bool = False) -> int:
-        """Publishes one batch and answers how many it took. What the broker did not take is due again."""
+        """Publishes one batch and answers how many it took: codes first, and notices once no more codes are due."""
         now = self._clock.now()
-        due = await self._store.take_due(now, now - _STALE_AFTER, _BATCH, stale_too=stale_too)
-        if not due:
-            return 0
+        stale = now - _STALE_AFTER
+        codes = await self._store.take_due(now, stale, _BATCH, stale_too=stale_too)
+        await self._put_in_queue(codes)
+        if len(codes) == _BATCH:
+            return _BATCH
+        notices = await self._store.take_due_notices(now, stale, _NOTICES_AT_ONCE, stale_too=stale_too)
+        await self._put_in_queue(notices)
+        return len(codes) + len(notices)
+
+    async def _put_in_queue(self, taken: Sequence[DeliveryId]) -> None:
+        """What the broker does not take is due again."""
+        if not taken:
+            return
         try:
-            await asyncio.to_thread(self._publish, due)
+            await asyncio.to_thread(self._publish, taken)
         except Exception:
-            await self._store.forget_publishing(due)
+            await self._store.forget_publishing(taken)
             raise
-        PUBLISHED.inc(len(due))
-        _log.debug("published", count=len(due))
-        return len(due)
+        PUBLISHED.inc(len(taken))
+        _log.debug("published", count=len(taken))
 
     async def sweep(self) -> None:
         """Ends what is too late and what was lost in sending; measures the queue."""
@@ -84,8 +95,9 @@ class Relay:
         if expired := await self._store.expire(now, now + LEAST_LIFE):
             CHANGES.labels(State.EXPIRED, "too_late").inc(expired)
             _log.warning("deliveries_expired", count=expired)
-        since = await self._store.oldest_due(now)
-        QUEUE_AGE.set((now - since).total_seconds() if since else 0)
+        for gauge, notices in ((QUEUE_AGE, False), (NOTICE_AGE, True)):
+            since = await self._store.oldest_due(now, notices=notices)
+            gauge.set((now - since).total_seconds() if since else 0)
         if self._heartbeat_file:
             self._heartbeat_file.touch()
 

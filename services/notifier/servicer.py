@@ -10,13 +10,15 @@ from services.common.errors import ErrorCode, ServiceError
 from services.common.rpc_server import Allowed
 from services.notifier.callbacks import Callbacks
 from services.notifier.delivery import Deliveries
-from services.notifier.model import Delivery, Kind, Order
+from services.notifier.model import Delivery, Happening, Kind, Notice, NoticeKind, Order
+from services.notifier.notices import Notices
 
 _SERVICE = "/countersign.notifier.v1.Notifier"
 ALLOWED: Allowed = {
     f"{_SERVICE}/Submit": frozenset({"otp"}),
     f"{_SERVICE}/GetDelivery": frozenset({"otp"}),
     f"{_SERVICE}/GetCapabilities": frozenset({"identity", "otp"}),
+    f"{_SERVICE}/Notify": frozenset({"identity"}),
     f"{_SERVICE}/ReceiveTwilioStatus": frozenset({"identity"}),
 }
 
@@ -25,11 +27,13 @@ _KINDS = {
     pb.MESSAGE_KIND_ENROLMENT_CODE: Kind.ENROLMENT_CODE,
     pb.MESSAGE_KIND_PHONE_PROOF_CODE: Kind.PHONE_PROOF_CODE,
 }
+_NOTICE_KINDS = {pb.NoticeKind.Value(f"NOTICE_KIND_{kind.name}"): kind for kind in NoticeKind}
 
 
 class NotifierServicer(GeneratedServicer):
-    def __init__(self, deliveries: Deliveries, callbacks: Callbacks) -> None:
+    def __init__(self, deliveries: Deliveries, notices: Notices, callbacks: Callbacks) -> None:
         self._deliveries = deliveries
+        self._notices = notices
         self._callbacks = callbacks
 
     async def Submit(self, request: pb.SubmitRequest, context: Any) -> pb.Delivery:  # noqa: N802
@@ -53,6 +57,32 @@ class NotifierServicer(GeneratedServicer):
 
     async def GetCapabilities(self, request: pb.GetCapabilitiesRequest, context: Any) -> pb.Capabilities:  # noqa: N802
         return pb.Capabilities(sms=await self._deliveries.can_send_sms())
+
+    async def Notify(self, request: pb.NotifyRequest, context: Any) -> pb.NotifyResponse:  # noqa: N802
+        kind = _NOTICE_KINDS.get(request.kind)
+        if kind is None or not request.HasField("happened_at") or not request.HasField("not_after"):
+            raise ServiceError(ErrorCode.INVALID_REQUEST, "kind, happened_at and not_after must be given")
+        happening = Happening(
+            at=request.happened_at.ToDatetime(UTC),
+            timezone=request.timezone,
+            address=request.address,
+            browser=request.browser,
+            method=request.method,
+            backup_codes_left=request.backup_codes_left,
+        )
+        notice = Notice(
+            request_key=request.request_key,
+            kind=kind,
+            phone=request.phone,
+            email=request.email,
+            happening=happening,
+            not_after=request.not_after.ToDatetime(UTC),
+            clinic_id=request.clinic_id,
+            user_id=request.user_id,
+            locale=request.locale,
+        )
+        deliveries = await self._notices.notify(notice)
+        return pb.NotifyResponse(deliveries=[self._answer(delivery) for delivery in deliveries])
 
     async def ReceiveTwilioStatus(  # noqa: N802
         self, request: pb.ReceiveTwilioStatusRequest, context: Any

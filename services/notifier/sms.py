@@ -4,11 +4,13 @@ Pure. Whether a number belongs to its user, and whether a country is allowed, is
 """
 
 import re
+import unicodedata
 
 import phonenumbers
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _LONGEST_GSM = 160
+_LONGEST_TWO_GSM = 306  # a message in parts gives some of its room to their order
 _LONGEST_UCS2 = 70
 # GSM 03.38, the basic set; those of the extension table take two places.
 _GSM = frozenset(
@@ -16,6 +18,8 @@ _GSM = frozenset(
     "abcdefghijklmnopqrstuvwxyzäöñüà"
 )
 _GSM_EXTENSION = frozenset("^{}\\[~]|€")
+# Typographic quotes, dashes and spaces have plain likenesses.
+_NEAR = str.maketrans("\u2018\u2019\u201c\u201d\u2013\u2014\u00a0\u202f", "''\"\"--  ")
 
 
 def is_textable(number: str) -> bool:
@@ -39,3 +43,16 @@ def fits_one_message(body: str) -> bool:
     if all(character in _GSM or character in _GSM_EXTENSION for character in body):
         return len(body) + sum(character in _GSM_EXTENSION for character in body) <= _LONGEST_GSM
     return len(body.encode("utf-16-le")) // 2 <= _LONGEST_UCS2
+
+
+def in_gsm(text: str) -> str:
+    """The text in GSM's basic letters: an accent that they lack goes, and so does whatever has no letter there."""
+    return "".join(
+        letter if letter in _GSM else "".join(part for part in unicodedata.normalize("NFKD", letter) if part in _GSM)
+        for letter in text.translate(_NEAR)
+    )
+
+
+def fits_two_messages(body: str) -> bool:
+    """Whether a text in GSM's basic letters goes out as two messages at most."""
+    return len(body) <= _LONGEST_TWO_GSM and all(character in _GSM for character in body)

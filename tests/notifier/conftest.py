@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,7 +30,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from psycopg.rows import dict_row
 
 from deploy.embedded import EmbeddedRedis, free_port
+from services.common.postgres import Database
+from services.common.sealing import Keyring
+from services.notifier.twilio_sms import TwilioSms
 from tests.conftest import MakeCertificates, MakeDatabase, sealer_of
+from tests.notifier.house import House
 
 ROOT = Path(__file__).parent.parent.parent
 ACCOUNT_SID = f"AC{'5a' * 16}"
@@ -214,6 +218,22 @@ class Client:
             setattr(request, name, value)
         return self._stub.Submit(request, timeout=5, metadata=(("x-request-id", request_id),))
 
+    def notify(self, kind: "pb.NoticeKind.ValueType", seconds: float = 3600, **given: Any) -> list[pb.Delivery]:
+        request = pb.NotifyRequest(
+            request_key=f"ntc_{secrets.token_hex(16)}",
+            kind=kind,
+            clinic_id="cli_harbour",
+            user_id="usr_nurse",
+            locale="en",
+            timezone="Europe/Berlin",
+        )
+        now = datetime.now(UTC)
+        request.happened_at.FromDatetime(given.pop("happened_at", now))
+        request.not_after.FromDatetime(now + timedelta(seconds=seconds))
+        for name, value in given.items():
+            setattr(request, name, value)
+        return list(self._stub.Notify(request, timeout=5).deliveries)
+
     def get(self, delivery_id: str) -> pb.Delivery:
         return self._stub.GetDelivery(pb.GetDeliveryRequest(delivery_id=delivery_id), timeout=5)
 
@@ -354,3 +374,24 @@ def otp(running: Notifier) -> Iterator[Client]:
     client = running.client("otp")
     yield client
     client.close()
+
+
+@pytest.fixture
+def identity(running: Notifier) -> Iterator[Client]:
+    client = running.client("identity")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+async def house(database: MakeDatabase, keyring_file: Path, standin: Standin) -> AsyncIterator[House]:
+    url = database("notifier")
+    opened = Database(*url)
+    await opened.open()
+    account: dict[str, Any] = {"sender": "+15005550006", "messaging_service_sid": None, "timeout_seconds": 2}
+    house = House(
+        opened, url, Keyring.load(keyring_file), TwilioSms("standin", ACCOUNT_SID, AUTH_TOKEN, standin.url, **account)
+    )
+    yield house
+    house.threads.shutdown()
+    await opened.close()

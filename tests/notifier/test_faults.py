@@ -14,7 +14,7 @@ from services.common.clock import FixedClock
 from services.common.migrate import migrate
 from services.common.postgres import Database
 from services.notifier.relay import Relay
-from services.notifier.store import DeliveryStore, QueuedSignal
+from services.notifier.relay_store import QueuedSignal, RelayStore
 from tests.conftest import sealer_of
 from tests.notifier.conftest import (
     ACCOUNT_SID,
@@ -36,7 +36,7 @@ def sweep_later(notifier: Notifier, seconds: float) -> None:
         database = Database(*notifier.database)
         await database.open()
         relay = Relay(
-            DeliveryStore(database),
+            RelayStore(database),
             QueuedSignal(*notifier.database),
             lambda _: None,
             lambda: 0,

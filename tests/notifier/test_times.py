@@ -4,86 +4,15 @@ import asyncio
 import base64
 import json
 import secrets
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from services.common.clock import FixedClock
-from services.common.postgres import Database
 from services.common.sealing import Keyring
-from services.notifier.delivery import Deliveries
-from services.notifier.dispatch import Dispatch
-from services.notifier.model import Delivery, DeliveryId, Kind, Order, Outcome, Provider, State, Verdict
-from services.notifier.relay import Relay
-from services.notifier.store import DeliveryStore, QueuedSignal
-from services.notifier.twilio_sms import TwilioSms
-from tests.conftest import MakeDatabase
-from tests.notifier.conftest import ACCOUNT_SID, AUTH_TOKEN, Standin
-
-START = datetime(2026, 11, 20, 12, tzinfo=UTC)
-
-
-class House:
-    """The notifier's parts in one process, with one clock."""
-
-    def __init__(self, database: Database, url: tuple[str, str], keyring: Keyring, standin: Standin) -> None:
-        self.clock = FixedClock(START)
-        self.store = DeliveryStore(database)
-        self.keyring = keyring
-        self.signal = QueuedSignal(*url)
-        self.provider: Provider | None = TwilioSms(
-            "standin",
-            ACCOUNT_SID,
-            AUTH_TOKEN,
-            standin.url,
-            sender="+15005550006",
-            messaging_service_sid=None,
-            timeout_seconds=2,
-        )
-        self.published: list[DeliveryId] = []
-        self.backlog: int | None = 0
-        self.threads = ThreadPoolExecutor(4)
-
-    def dispatch(self, keyring: Keyring | None = None) -> Dispatch:
-        return Dispatch(
-            self.store, keyring or self.keyring, self._provider, self.threads, self.clock, "Countersign", None
-        )
-
-    def relay(self) -> Relay:
-        return Relay(self.store, self.signal, self.published.extend, lambda: self.backlog, self.clock)
-
-    async def submit(self, number: str, seconds: float = 300) -> Delivery:
-        deliveries = Deliveries(self.store, self.keyring, self._is_there, self.clock)
-        not_after = self.clock.now() + timedelta(seconds=seconds)
-        key = f"chl_{secrets.token_hex(8)}"
-        return await deliveries.submit(
-            Order(key, Kind.SIGN_IN_CODE, number, "246810", not_after, "cli_harbour", "usr_nurse", "en")
-        )
-
-    async def state(self, delivery: Delivery) -> State:
-        found = await self.store.find(delivery.id)
-        assert found
-        return found.state
-
-    async def _provider(self) -> Provider | None:
-        return self.provider
-
-    async def _is_there(self) -> bool:
-        return True
-
-
-@pytest.fixture
-async def house(database: MakeDatabase, keyring_file: Path, standin: Standin) -> AsyncIterator[House]:
-    url = database("notifier")
-    opened = Database(*url)
-    await opened.open()
-    house = House(opened, url, Keyring.load(keyring_file), standin)
-    yield house
-    house.threads.shutdown()
-    await opened.close()
+from services.notifier.model import Outcome, Provider, State, Verdict
+from tests.notifier.conftest import Standin
+from tests.notifier.house import House
 
 
 async def test_r21_nothing_is_begun_with_less_than_ten_seconds_left(
