@@ -50,7 +50,7 @@ def _sentences(kind: NoticeKind, locale: str, happening: Happening, where: list[
     when = notice_times.when(language, happening.at, happening.timezone)
     if known := [each for each in where if each]:
         when += f" ({', '.join(known)})"
-    sentence = says.get(f"{kind}.{happening.method}") or says[kind]
+    sentence = says.get(f"{kind}:{happening.method}") or says[kind]
     left = max(happening.backup_codes_left, 0)
     return sentence.format(when=when, When=when[0].upper() + when[1:], left=left), advises.get(kind, advises[""])
 

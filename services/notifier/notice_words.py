@@ -9,20 +9,20 @@ from collections.abc import Mapping
 
 SAYS: Mapping[str, Mapping[str, str]] = {
     "en": {
-        "factor_added.totp": "An authenticator app was added to your account {when}.",
-        "factor_added.sms": "Codes by text message were set up for your account {when}.",
+        "factor_added:totp": "An authenticator app was added to your account {when}.",
+        "factor_added:sms": "Codes by text message were set up for your account {when}.",
         "factor_added": "A second step was added to your sign-in {when}.",
-        "factor_changed.totp": "Your authenticator app was replaced {when}.",
-        "factor_changed.sms": "Your codes by text message were set up anew {when}.",
+        "factor_changed:totp": "Your authenticator app was replaced {when}.",
+        "factor_changed:sms": "Your codes by text message were set up anew {when}.",
         "factor_changed": "The second step of your sign-in was replaced {when}.",
-        "factor_removed.totp": "Your authenticator app was removed from your account {when}.",
-        "factor_removed.sms": "Codes by text message were turned off for your account {when}.",
+        "factor_removed:totp": "Your authenticator app was removed from your account {when}.",
+        "factor_removed:sms": "Codes by text message were turned off for your account {when}.",
         "factor_removed": "The second step of your sign-in was removed {when}.",
         "bypass_granted": "{When}, an administrator allowed you to sign in once without a code.",
         "bypass_used": "Someone signed in to your account without a code {when}, as an administrator had allowed.",
-        "bypass_enrolled.totp": "{When}, after the sign-in without a code, a new authenticator app was set up for your"
+        "bypass_enrolled:totp": "{When}, after the sign-in without a code, a new authenticator app was set up for your"
         " account.",
-        "bypass_enrolled.sms": "{When}, after the sign-in without a code, codes by text message were set up for your"
+        "bypass_enrolled:sms": "{When}, after the sign-in without a code, codes by text message were set up for your"
         " account.",
         "bypass_enrolled": "{When}, after the sign-in without a code, a new second step was set up for your account.",
         "granted_bypass_used": "The sign-in without a code that you allowed was used {when}.",
@@ -38,20 +38,20 @@ SAYS: Mapping[str, Mapping[str, str]] = {
         "new_browser": "Someone signed in to your account {when} with a browser not used before.",
     },
     "de": {
-        "factor_added.totp": "Ihrem Konto wurde {when} eine Authenticator-App hinzugefügt.",
-        "factor_added.sms": "Für Ihr Konto wurden {when} Codes per SMS eingerichtet.",
+        "factor_added:totp": "Ihrem Konto wurde {when} eine Authenticator-App hinzugefügt.",
+        "factor_added:sms": "Für Ihr Konto wurden {when} Codes per SMS eingerichtet.",
         "factor_added": "Für Ihr Konto wurde {when} ein zweiter Schritt der Anmeldung eingerichtet.",
-        "factor_changed.totp": "Ihre Authenticator-App wurde {when} ersetzt.",
-        "factor_changed.sms": "Ihre Codes per SMS wurden {when} neu eingerichtet.",
+        "factor_changed:totp": "Ihre Authenticator-App wurde {when} ersetzt.",
+        "factor_changed:sms": "Ihre Codes per SMS wurden {when} neu eingerichtet.",
         "factor_changed": "Der zweite Schritt Ihrer Anmeldung wurde {when} ersetzt.",
-        "factor_removed.totp": "Ihre Authenticator-App wurde {when} aus Ihrem Konto entfernt.",
-        "factor_removed.sms": "Codes per SMS wurden {when} für Ihr Konto abgeschaltet.",
+        "factor_removed:totp": "Ihre Authenticator-App wurde {when} aus Ihrem Konto entfernt.",
+        "factor_removed:sms": "Codes per SMS wurden {when} für Ihr Konto abgeschaltet.",
         "factor_removed": "Der zweite Schritt Ihrer Anmeldung wurde {when} entfernt.",
         "bypass_granted": "{When} hat Ihnen die Administration erlaubt, sich einmal ohne Code anzumelden.",
         "bypass_used": "Jemand hat sich {when} mit Erlaubnis der Administration ohne Code angemeldet.",
-        "bypass_enrolled.totp": "{When} wurde nach der Anmeldung ohne Code eine neue Authenticator-App für Ihr Konto"
+        "bypass_enrolled:totp": "{When} wurde nach der Anmeldung ohne Code eine neue Authenticator-App für Ihr Konto"
         " eingerichtet.",
-        "bypass_enrolled.sms": "{When} wurden nach der Anmeldung ohne Code für Ihr Konto Codes per SMS eingerichtet.",
+        "bypass_enrolled:sms": "{When} wurden nach der Anmeldung ohne Code für Ihr Konto Codes per SMS eingerichtet.",
         "bypass_enrolled": "{When} wurde nach der Anmeldung ohne Code ein neuer zweiter Schritt für Ihr Konto"
         " eingerichtet.",
         "granted_bypass_used": "Die Anmeldung ohne Code, die Sie erlaubt haben, wurde {when} benutzt.",
@@ -68,20 +68,20 @@ SAYS: Mapping[str, Mapping[str, str]] = {
         "new_browser": "Jemand hat sich {when} mit einem bisher nicht benutzten Browser in Ihrem Konto angemeldet.",
     },
     "fr": {
-        "factor_added.totp": "Une application d'authentification a été ajoutée à votre compte {when}.",
-        "factor_added.sms": "Les codes par SMS ont été activés pour votre compte {when}.",
+        "factor_added:totp": "Une application d'authentification a été ajoutée à votre compte {when}.",
+        "factor_added:sms": "Les codes par SMS ont été activés pour votre compte {when}.",
         "factor_added": "Une deuxième étape de connexion a été ajoutée à votre compte {when}.",
-        "factor_changed.totp": "Votre application d'authentification a été remplacée {when}.",
-        "factor_changed.sms": "Vos codes par SMS ont été configurés à nouveau {when}.",
+        "factor_changed:totp": "Votre application d'authentification a été remplacée {when}.",
+        "factor_changed:sms": "Vos codes par SMS ont été configurés à nouveau {when}.",
         "factor_changed": "La deuxième étape de votre connexion a été remplacée {when}.",
-        "factor_removed.totp": "Votre application d'authentification a été retirée de votre compte {when}.",
-        "factor_removed.sms": "Les codes par SMS ont été désactivés pour votre compte {when}.",
+        "factor_removed:totp": "Votre application d'authentification a été retirée de votre compte {when}.",
+        "factor_removed:sms": "Les codes par SMS ont été désactivés pour votre compte {when}.",
         "factor_removed": "La deuxième étape de votre connexion a été retirée {when}.",
         "bypass_granted": "{When}, l'administration vous a permis une connexion sans code.",
         "bypass_used": "Une connexion sans code à votre compte, permise par l'administration, a eu lieu {when}.",
-        "bypass_enrolled.totp": "{When}, après la connexion sans code, une nouvelle application d'authentification a"
+        "bypass_enrolled:totp": "{When}, après la connexion sans code, une nouvelle application d'authentification a"
         " été ajoutée à votre compte.",
-        "bypass_enrolled.sms": "{When}, après la connexion sans code, les codes par SMS ont été activés pour votre"
+        "bypass_enrolled:sms": "{When}, après la connexion sans code, les codes par SMS ont été activés pour votre"
         " compte.",
         "bypass_enrolled": "{When}, après la connexion sans code, une nouvelle deuxième étape a été ajoutée à votre"
         " compte.",
@@ -99,20 +99,20 @@ SAYS: Mapping[str, Mapping[str, str]] = {
         "new_browser": "Une connexion à votre compte a eu lieu {when} avec un navigateur encore jamais utilisé.",
     },
     "es": {
-        "factor_added.totp": "Se añadió una aplicación de autenticación a su cuenta {when}.",
-        "factor_added.sms": "Se activaron los códigos por SMS para su cuenta {when}.",
+        "factor_added:totp": "Se añadió una aplicación de autenticación a su cuenta {when}.",
+        "factor_added:sms": "Se activaron los códigos por SMS para su cuenta {when}.",
         "factor_added": "Se añadió un segundo paso al inicio de sesión de su cuenta {when}.",
-        "factor_changed.totp": "Se sustituyó su aplicación de autenticación {when}.",
-        "factor_changed.sms": "Se configuraron de nuevo sus códigos por SMS {when}.",
+        "factor_changed:totp": "Se sustituyó su aplicación de autenticación {when}.",
+        "factor_changed:sms": "Se configuraron de nuevo sus códigos por SMS {when}.",
         "factor_changed": "Se sustituyó el segundo paso de su inicio de sesión {when}.",
-        "factor_removed.totp": "Se quitó la aplicación de autenticación de su cuenta {when}.",
-        "factor_removed.sms": "Se desactivaron los códigos por SMS de su cuenta {when}.",
+        "factor_removed:totp": "Se quitó la aplicación de autenticación de su cuenta {when}.",
+        "factor_removed:sms": "Se desactivaron los códigos por SMS de su cuenta {when}.",
         "factor_removed": "Se quitó el segundo paso de su inicio de sesión {when}.",
         "bypass_granted": "{When}, un administrador le permitió entrar una vez sin código.",
         "bypass_used": "Alguien entró en su cuenta sin código {when}, con permiso de un administrador.",
-        "bypass_enrolled.totp": "{When}, tras la entrada sin código, se configuró una nueva aplicación de autenticación"
+        "bypass_enrolled:totp": "{When}, tras la entrada sin código, se configuró una nueva aplicación de autenticación"
         " en su cuenta.",
-        "bypass_enrolled.sms": "{When}, tras la entrada sin código, se activaron los códigos por SMS en su cuenta.",
+        "bypass_enrolled:sms": "{When}, tras la entrada sin código, se activaron los códigos por SMS en su cuenta.",
         "bypass_enrolled": "{When}, tras la entrada sin código, se configuró un nuevo segundo paso en su cuenta.",
         "granted_bypass_used": "La entrada sin código que usted permitió se usó {when}.",
         "granted_bypass_enrolled": "{When}, tras la entrada sin código que usted permitió, se configuró un nuevo"
@@ -128,20 +128,20 @@ SAYS: Mapping[str, Mapping[str, str]] = {
         "new_browser": "Alguien entró en su cuenta {when} con un navegador que no se había usado antes.",
     },
     "nl": {
-        "factor_added.totp": "Er is {when} een authenticator-app aan uw account toegevoegd.",
-        "factor_added.sms": "Voor uw account zijn {when} codes per sms ingesteld.",
+        "factor_added:totp": "Er is {when} een authenticator-app aan uw account toegevoegd.",
+        "factor_added:sms": "Voor uw account zijn {when} codes per sms ingesteld.",
         "factor_added": "Aan uw account is {when} een tweede inlogstap toegevoegd.",
-        "factor_changed.totp": "Uw authenticator-app is {when} vervangen.",
-        "factor_changed.sms": "Uw codes per sms zijn {when} opnieuw ingesteld.",
+        "factor_changed:totp": "Uw authenticator-app is {when} vervangen.",
+        "factor_changed:sms": "Uw codes per sms zijn {when} opnieuw ingesteld.",
         "factor_changed": "De tweede inlogstap van uw account is {when} vervangen.",
-        "factor_removed.totp": "Uw authenticator-app is {when} uit uw account verwijderd.",
-        "factor_removed.sms": "Codes per sms zijn {when} voor uw account uitgezet.",
+        "factor_removed:totp": "Uw authenticator-app is {when} uit uw account verwijderd.",
+        "factor_removed:sms": "Codes per sms zijn {when} voor uw account uitgezet.",
         "factor_removed": "De tweede inlogstap van uw account is {when} verwijderd.",
         "bypass_granted": "{When} heeft een beheerder u toegestaan één keer zonder code in te loggen.",
         "bypass_used": "Iemand heeft {when} zonder code ingelogd op uw account, zoals een beheerder had toegestaan.",
-        "bypass_enrolled.totp": "{When} is na het inloggen zonder code een nieuwe authenticator-app voor uw account"
+        "bypass_enrolled:totp": "{When} is na het inloggen zonder code een nieuwe authenticator-app voor uw account"
         " ingesteld.",
-        "bypass_enrolled.sms": "{When} zijn na het inloggen zonder code voor uw account codes per sms ingesteld.",
+        "bypass_enrolled:sms": "{When} zijn na het inloggen zonder code voor uw account codes per sms ingesteld.",
         "bypass_enrolled": "{When} is na het inloggen zonder code een nieuwe tweede stap voor uw account ingesteld.",
         "granted_bypass_used": "De keer inloggen zonder code die u hebt toegestaan, is {when} gebruikt.",
         "granted_bypass_enrolled": "{When} is na de keer inloggen zonder code die u hebt toegestaan een nieuwe tweede"

@@ -59,7 +59,7 @@ def test_a56_each_notice_is_two_messages_at_most_and_holds_no_link_and_no_gap(
 def test_each_language_has_every_sentence_of_its_own() -> None:
     assert notice_texts.languages() == ["en", "de", "fr", "es", "nl"]
     kinds = {str(kind) for kind in NoticeKind}
-    sentences = kinds | {f"{kind}.{method}" for kind, method in itertools.product(ABOUT_A_FACTOR, ("totp", "sms"))}
+    sentences = kinds | {f"{kind}:{method}" for kind, method in itertools.product(ABOUT_A_FACTOR, ("totp", "sms"))}
     for words in (SAYS, ADVISES):
         assert {frozenset(of_one) for of_one in words.values()} == {frozenset(words["en"])}
         for name in words["en"]:
