@@ -18,6 +18,10 @@ COUNTRY = r"^[A-Z]{2}$"
 TIMEZONE = r"^[A-Za-z0-9+_/-]{1,64}$"
 LOCALE = r"^[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*$"
 LOCALE_MOST = 35
+MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
+INTEGRATION = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+OPAQUE = r"^[A-Za-z0-9_-]+$"
+ANY = r"^[^\x00]+$"
 
 
 def is_name(text: str) -> bool:

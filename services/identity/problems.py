@@ -15,6 +15,7 @@ from starlette.routing import Match
 
 from services.common.errors import ErrorCode, ServiceError
 from services.common.logs import get_logger, request_id_var
+from services.identity.validation_words import sentence_of
 
 MEDIA_TYPE = "application/problem+json"
 STEP_UP_SECONDS = 300
@@ -96,11 +97,16 @@ def invalid(field: str, message: str) -> ServiceError:
     )
 
 
-def from_validation(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:
-    """Says which fields are wrong and how; never what was sent in them."""
+def from_validation(errors: Sequence[Mapping[str, Any]], *, is_name_chosen: bool = False) -> JSONResponse:
+    """Says which fields are wrong and how; never what was sent in them. A name in the path that nothing can have is
+    one more that nothing has, unless it is chosen by who asks."""
+    if not is_name_chosen:
+        named, errors = errors, [error for error in errors if error["loc"][0] != "path"]
+        if named and not errors:
+            return problem(*_BY_STATUS[404])
     if any(error["type"] == "json_invalid" for error in errors):
         return problem("bad-request", "The body is not well-formed JSON.")
-    found = [{"field": _field(error["loc"]), "message": _message(error)} for error in errors[:20]]
+    found = [{"field": _field(error["loc"]), "message": sentence_of(error)} for error in errors[:20]]
     return problem("invalid-request", "Something in the request is not right.", {"errors": found})
 
 
@@ -111,9 +117,9 @@ def register(app: FastAPI) -> None:
         assert isinstance(error, ServiceError)
         return from_service_error(error)
 
-    async def on_validation_error(_: Request, error: Exception) -> JSONResponse:
+    async def on_validation_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return from_validation(error.errors())
+        return from_validation(error.errors(), is_name_chosen=_makes_what_it_names(request))
 
     async def on_http_exception(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
@@ -136,15 +142,13 @@ def _methods_at(request: Request) -> list[str]:
     return sorted({method for route in routes for method in getattr(route, "methods", None) or ("GET",)})
 
 
+def _makes_what_it_names(request: Request) -> bool:
+    """Whether the path's last name is that of something to be made (RFC 9110, 9.3.4)."""
+    path: str = getattr(request.scope.get("route"), "path", "")
+    return request.method == "PUT" and path.endswith("}")
+
+
 def _field(location: Sequence[Any]) -> str:
     parts = [str(part) for part in location if part not in ("body", "path", "query", "header")]
     # The names of unknown fields come from the sender: cut, and nothing that a log or a terminal would act on.
     return "".join(char for char in ".".join(parts)[:100] if char.isprintable())
-
-
-def _message(error: Mapping[str, Any]) -> str:
-    if error["type"] == "extra_forbidden":
-        return "There is no such field."
-    if error["type"] == "missing":
-        return "This field is needed."
-    return str(error["msg"]).removeprefix("Value error, ")

@@ -107,9 +107,8 @@ async def test_a_link_expires(admin: Person, clinic: SomeClinic, kind: str, life
 
 
 async def test_a_token_that_was_never_given_out_is_not_known(stack: Stack) -> None:
-    for token in ("x", "A" * 43, "%20", "usr_1"):
+    for token in ("x", "A" * 43, "%20", "usr_1", "A" * 101):
         assert await use(stack, token) == (404, "not-found"), token
-    assert await use(stack, "A" * 101) == (422, "invalid-request")
 
 
 async def test_a36_a_reset_opens_no_session_ends_all_and_leaves_the_second_factor(

@@ -12,6 +12,7 @@ from services.identity.app_guards import AdmitsApps, AppAccess
 from services.identity.apps import is_active
 from services.identity.guards import GatewayDep
 from services.identity.model import Scope
+from services.identity.particulars import ANY
 
 router = APIRouter(tags=["machines"])
 
@@ -19,7 +20,7 @@ _Reader = Annotated[AppAccess, Depends(AdmitsApps(Scope.SESSIONS_READ))]
 
 
 class IntrospectRequest(Body):
-    token: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
+    token: Annotated[str, Field(min_length=1, max_length=200, pattern=ANY)]
 
 
 class DeadSession(BaseModel):

@@ -14,6 +14,7 @@ from services.identity.api.fields import Body, rfc3339
 from services.identity.audit_events import AuditPage, ClinicEvent, Filter
 from services.identity.guards import Access, Admits, GatewayDep
 from services.identity.model import Role
+from services.identity.particulars import OPAQUE
 
 router = APIRouter(tags=["clinic"])
 
@@ -60,7 +61,7 @@ class AuditPageView(BaseModel):
 
 class ListAuditEvents(Body):
     limit: Annotated[int, Field(ge=1, le=500)] = 50
-    cursor: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_-]+$")] | None = None
+    cursor: Annotated[str, Field(min_length=1, max_length=200, pattern=OPAQUE)] | None = None
     user: Annotated[str | None, Field(min_length=1, max_length=64)] = None
     kind: Annotated[str | None, Field(min_length=1, max_length=64)] = None
     format: Literal["json", "jsonl", "csv"] = "json"

@@ -62,7 +62,7 @@ Moment = Annotated[
     str,
     Field(
         max_length=35,
-        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$",
+        pattern=particulars.MOMENT,
         json_schema_extra={"format": "date-time"},
         examples=["2027-03-01T06:00:00+01:00"],
     ),

@@ -11,19 +11,19 @@ from services.identity.api.fields import Body, rfc3339
 from services.identity.app_guards import AppAccess
 from services.identity.guards import Access, Admits, GatewayDep
 from services.identity.model import Role, Scope
+from services.identity.particulars import INTEGRATION
 from services.identity.policy_words import Actor, Hold, HoldTerms
 
 router = APIRouter(tags=["clinic"])
 
-NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
-IntegrationName = Annotated[str, Field(max_length=63, pattern=NAME, examples=["ledger"])]
+IntegrationName = Annotated[str, Field(max_length=63, pattern=INTEGRATION, examples=["ledger"])]
 Hours = Annotated[StrictInt, Field(ge=0, le=2160)]
 
 _Reading = Annotated[Access | AppAccess, Depends(Admits.active(role=Role.ADMIN, app=Scope.INTEGRATIONS_WRITE))]
 _Changing = Annotated[
     Access | AppAccess, Depends(Admits.active(role=Role.ADMIN, step_up=True, app=Scope.INTEGRATIONS_WRITE))
 ]
-_Name = Annotated[str, Path(max_length=63, pattern=NAME, examples=["ledger"])]
+_Name = Annotated[str, Path(max_length=63, pattern=INTEGRATION, examples=["ledger"])]
 
 
 class ActorView(BaseModel):

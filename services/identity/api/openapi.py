@@ -92,9 +92,10 @@ def _refusals(name: str, operation: Json, declaration: Any) -> set[str]:
     parameters = operation.get("parameters", [])
     if name.partition(" ")[0] in ("POST", "PUT", "PATCH"):
         slugs |= {"unsupported-media-type"}
-    if parameters or "requestBody" in operation:
+    places = {parameter["in"] for parameter in parameters}
+    if "requestBody" in operation or places - {"path"}:
         slugs |= {"invalid-request"}
-    if any(parameter["in"] == "path" for parameter in parameters):
+    if "path" in places:
         slugs |= {"not-found"}
     if isinstance(declaration, AdmitsApps | Admits):
         # `forbidden`: a key without the scope, a session without the role, a cookie without its CSRF token

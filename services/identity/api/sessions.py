@@ -15,12 +15,12 @@ from services.identity.model import Method
 from services.identity.otp_words import (
     SmsChallenge,
 )
+from services.identity.particulars import ANY
 from services.identity.problems import invalid
 from services.identity.sessions import SessionView
 
 router = APIRouter(tags=["sessions"])
 
-_ANY = r"^[^\x00]+$"
 Code = Annotated[str, Field(max_length=100, examples=["492039"])]
 
 _Live = Annotated[Access, Depends(Admits.waiting())]
@@ -28,8 +28,8 @@ _Looking = Annotated[Access, Depends(Admits.waiting(renews=False))]
 
 
 class SignInRequest(Body):
-    clinic: Annotated[str, Field(max_length=100, pattern=_ANY, examples=["harbour"])]
-    email: Annotated[str, Field(max_length=320, pattern=_ANY, examples=["mina@harbour.example"])]
+    clinic: Annotated[str, Field(max_length=100, pattern=ANY, examples=["harbour"])]
+    email: Annotated[str, Field(max_length=320, pattern=ANY, examples=["mina@harbour.example"])]
     password: Annotated[str, Field(min_length=1, max_length=1024, examples=["tidal harbour gravel moon"])]
     device_token: Annotated[str | None, Field(max_length=200)] = None
     shared_device: StrictBool = False

@@ -17,6 +17,7 @@ from services.identity.model import Method
 from services.identity.otp_words import (
     BackupCodes,
 )
+from services.identity.particulars import OPAQUE
 from services.identity.phones import normalised
 from services.identity.two_factor import Enrolled, Overview
 
@@ -25,7 +26,9 @@ router = APIRouter(tags=["two-factor"])
 _Known = Annotated[Access, Depends(Admits.enrolment())]
 _KnownFresh = Annotated[Access, Depends(Admits.enrolment(step_up=True))]
 _Fresh = Annotated[Access, Depends(Admits.active(step_up=True))]
-_EnrolmentId = Annotated[str, Path(min_length=1, max_length=64, examples=["enr_5b1d0c6f9a8e4f7db2c3a4958e7f6d1c"])]
+_EnrolmentId = Annotated[
+    str, Path(min_length=1, max_length=64, pattern=OPAQUE, examples=["enr_5b1d0c6f9a8e4f7db2c3a4958e7f6d1c"])
+]
 
 
 class FactorAnswer(BaseModel):

@@ -16,6 +16,7 @@ from services.identity.api.sessions import NoFields
 from services.identity.app_guards import AppAccess
 from services.identity.guards import Access, Admits, GatewayDep
 from services.identity.model import Method, Role, Scope, User, UserId
+from services.identity.particulars import OPAQUE
 from services.identity.policy_words import Requirement
 from services.identity.store.staff import UserChange
 from services.identity.users import NewUser
@@ -120,7 +121,7 @@ class PatchUser(Body):
 
 class ListUsers(Body):
     limit: Annotated[int, Field(ge=1, le=200)] = 50
-    cursor: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_-]+$")] | None = None
+    cursor: Annotated[str, Field(min_length=1, max_length=200, pattern=OPAQUE)] | None = None
     two_factor: Adopted | None = None
     q: Annotated[str | None, Field(min_length=1, max_length=100)] = None
     counts: bool = False
