@@ -46,6 +46,12 @@ def to_status(error: ServiceError) -> tuple[grpc.StatusCode, str, tuple[tuple[st
     return code, error.detail, ((DETAILS_KEY, status.SerializeToString()),)
 
 
+def is_unknown_method(refusal: ServiceError) -> bool:
+    """Whether the peer refused because it is of a version that does not have the method."""
+    cause = refusal.__cause__
+    return isinstance(cause, grpc.aio.AioRpcError) and cause.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 def from_rpc_error(error: grpc.aio.AioRpcError, peer: str) -> ServiceError:
     """The refusal that a peer sent, or `unavailable` where what came is not one of ours."""
     for key, value in error.trailing_metadata() or ():

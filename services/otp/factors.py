@@ -33,6 +33,11 @@ class Factors:
             for user_id, account in zip(user_ids, found, strict=True)
         ]
 
+    async def epoch(self, clinic_id: ClinicId) -> int:
+        """While it stands still, everybody in the clinic has the factors and the backup codes they had. What every code
+        moves (the guess budget, when a factor was last used) it does not count."""
+        return await self._accounts.factors_epoch(clinic_id)
+
     async def regenerate_backup_codes(self, caller: Caller) -> tuple[NewSet, datetime]:
         async with self._turns.turn(caller.user_id):
             _check_has_factor(await self._accounts.read(caller.user_id))

@@ -64,6 +64,12 @@ class OtpServicer(otp_pb2_grpc.OtpServicer):
         accounts = await self._factors.of_users(user_ids)
         return otp_pb2.GetFactorsResponse(users=[wire.wire_factors(account, now) for account in accounts])
 
+    async def GetFactorsEpoch(  # noqa: N802
+        self, request: otp_pb2.GetFactorsEpochRequest, context: Any
+    ) -> otp_pb2.GetFactorsEpochResponse:
+        clinic_id = ClinicId(wire.checked_id("clinic_id", request.clinic_id))
+        return otp_pb2.GetFactorsEpochResponse(epoch=await self._factors.epoch(clinic_id))
+
     async def StartTotpEnrolment(  # noqa: N802
         self, request: otp_pb2.StartTotpEnrolmentRequest, context: Any
     ) -> otp_pb2.TotpEnrolment:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from services.common.clock import Clock
 from services.policy.decision import decide
-from services.policy.model import Bypass, Decision, Facts, Subject, UserId, UserSetting
+from services.policy.model import Bypass, ClinicId, Decision, Facts, Subject, UserId, UserSetting
 from services.policy.refusals import invalid, unknown_clinic
 from services.policy.store.standings import Standing, Standings
 
@@ -54,6 +54,13 @@ class Decisions:
             raise unknown_clinic()
         deciders = {clinic_id: Decider(standing, at) for clinic_id, standing in found.items()}
         return [deciders[subject.clinic_id].decide(subject) for subject in subjects]
+
+    async def epoch(self, clinic_id: ClinicId) -> int:
+        """While it stands still, each decision made under it holds until its own `valid_until`."""
+        epoch = await self._standings.epoch(clinic_id)
+        if epoch is None:
+            raise unknown_clinic()
+        return epoch
 
 
 def check_count(subjects: Sequence[object]) -> None:

@@ -47,6 +47,9 @@ class PolicyServicer(policy_pb2_grpc.PolicyServicer):
         user_ids = [subject.user_id for subject in subjects]
         return policy_pb2.DecideResponse(decisions=wire.wire_decisions(user_ids, decisions))
 
+    async def GetEpoch(self, request: policy_pb2.GetEpochRequest, context: Any) -> policy_pb2.GetEpochResponse:  # noqa: N802
+        return policy_pb2.GetEpochResponse(epoch=await self._decisions.epoch(ClinicId(request.clinic_id)))
+
     async def GetRule(self, request: policy_pb2.GetRuleRequest, context: Any) -> policy_pb2.Rule:  # noqa: N802
         return wire.wire_rule(await self._rules.get(ClinicId(request.clinic_id)))
 

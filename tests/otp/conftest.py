@@ -42,7 +42,7 @@ _numbers = itertools.count(1)
 
 NOTIFIER_ALLOWED = {
     f"/countersign.notifier.v1.Notifier/{method}": frozenset({"otp", "identity"})
-    for method in ("Submit", "GetDelivery", "GetCapabilities", "ReceiveTwilioStatus")
+    for method in ("Submit", "GetDelivery", "GetCapabilities", "Notify", "ReceiveTwilioStatus")
 }
 
 

@@ -59,6 +59,7 @@ _SAVE_FACTORS = (
     " sms_enrolled_at = %s, sms_last_used_at = %s, backup_codes_left = %s, backup_codes_generated_at = %s,"
     " suspended_at = %s WHERE user_id = %s"
 )
+_EPOCH = "SELECT epoch FROM factors_epoch WHERE clinic_id = %s"
 _VERDICT = f"SELECT {rows.VERDICT_COLUMNS} FROM verdict WHERE user_id = %s AND attempt_id = %s"  # noqa: S608
 _ACCEPTED_LOGINS = (
     "SELECT login_id FROM verdict"
@@ -217,6 +218,13 @@ class Accounts:
             cursor = await connection.execute(_SELECT_MANY, [list(user_ids)])
             found = {row["user_id"]: rows.account(row) for row in await cursor.fetchall()}
         return [found.get(user_id) for user_id in user_ids]
+
+    async def factors_epoch(self, clinic_id: ClinicId) -> int:
+        """Counts what has changed the factors of anybody in the clinic (migration 0004)."""
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(_EPOCH, [clinic_id])
+            row = await cursor.fetchone()
+            return row["epoch"] if row else 0
 
     async def told_verdict(self, user_id: UserId, attempt_id: AttemptId) -> StoredVerdict | None:
         async with self._database.connection() as connection:

@@ -22,6 +22,8 @@ _READ = (
     " FROM clinic_rule r WHERE r.clinic_id = ANY(%(clinic_ids)s)"
 )
 
+_EPOCH = "SELECT epoch FROM clinic_rule WHERE clinic_id = %s"
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -52,6 +54,13 @@ class Standings:
             cursor = await connection.execute(_READ, values)
             found = await cursor.fetchall()
         return {row["clinic_id"]: _standing(row, at) for row in found}
+
+    async def epoch(self, clinic_id: ClinicId) -> int | None:
+        """What counts everything that could change a decision in the clinic; None where the clinic is not known."""
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(_EPOCH, [clinic_id])
+            row = await cursor.fetchone()
+        return row["epoch"] if row else None
 
 
 def _standing(row: rows.Row, at: datetime) -> Standing:
