@@ -28,6 +28,7 @@ from services.identity.audit_events import AuditEvents
 from services.identity.bypass_command import add_bypass
 from services.identity.bypasses import Bypasses, Granting
 from services.identity.clinic import ClinicOperations
+from services.identity.code_notices import CodeNotices
 from services.identity.commands import add_to
 from services.identity.cookies import Cookies
 from services.identity.explaining import Explaining
@@ -36,6 +37,7 @@ from services.identity.gateway_commands import add_to as add_gateway_commands
 from services.identity.integrations import Integrations
 from services.identity.limits import Limits, PasswordAttempts
 from services.identity.login import SignIn
+from services.identity.notices import Notices
 from services.identity.operator import Operator
 from services.identity.operator_bypass import OperatorBypass
 from services.identity.passwords import Passwords
@@ -56,13 +58,16 @@ from services.identity.store.activations import ActivationStore
 from services.identity.store.apps import AppStore
 from services.identity.store.clinics import ClinicStore
 from services.identity.store.devices import DeviceStore
+from services.identity.store.notices import NoticeStore
 from services.identity.store.numbers import PhoneNumbers
 from services.identity.store.passwords import PasswordStore
 from services.identity.store.recovery import RecoveryStore
 from services.identity.store.roster import RosterStore
+from services.identity.store.seen_browsers import SeenBrowsers
 from services.identity.store.sessions import PURGE_AFTER, SessionStore
 from services.identity.store.staff import StaffStore
 from services.identity.store.users import UserStore
+from services.identity.telling import Teller
 from services.identity.two_factor import TwoFactor
 from services.identity.users import Users
 
@@ -122,14 +127,17 @@ def wire(
         product_name=settings.product_name,
     )
     numbers = _numbers(settings)
-    users, clinics, staff = UserStore(database, numbers), ClinicStore(database), StaffStore(database, numbers)
-    sessions, activations = SessionStore(database, numbers), ActivationStore(database, numbers)
+    notices, browsers = NoticeStore(database), SeenBrowsers(settings.csrf_key.get_secret_value().encode())
+    users, staff = UserStore(database, numbers, notices), StaffStore(database, numbers, notices)
+    clinics, activations = ClinicStore(database), ActivationStore(database, numbers, notices)
+    sessions = SessionStore(database, numbers, notices, browsers)
     standings = Standings(sessions, otp, policy, notifier, clock)
     roster = RosterStore(database)
     clinic_operations = ClinicOperations(clinics, policy, otp, notifier, standings, clock)
     changes = StaffChanges(staff, roster, policy_settings)
-    policy_bypass, recovery = PolicyBypassPeer(policy.connection), RecoveryStore(database)
+    policy_bypass, recovery = PolicyBypassPeer(policy.connection), RecoveryStore(database, notices)
     remembering = Remembering(DeviceStore(database), standings, clock)
+    code_notices, password_store = CodeNotices(notices, clock), PasswordStore(database, sessions, notices)
     granting = Granting(recovery, otp, policy_bypass, standings, clock)
 
     async def ping_redis() -> None:
@@ -162,10 +170,8 @@ def wire(
         standings=standings,
         cookies=Cookies(settings.csrf_key.get_secret_value().encode(), is_https=settings.is_https),
         login=SignIn(users, sessions, standings, remembering, policy_bypass, otp, passwords, attempts, clock),
-        accounts=Accounts(
-            users, sessions, PasswordStore(database, sessions), standings, passwords, attempts, otp, clock
-        ),
-        two_factor=TwoFactor(sessions, standings, otp, policy_settings, policy_bypass, clock),
+        accounts=Accounts(users, sessions, password_store, standings, passwords, attempts, otp, code_notices, clock),
+        two_factor=TwoFactor(sessions, standings, otp, policy_settings, policy_bypass, code_notices, clock),
         clinics=clinic_operations,
         users=Users(staff, users, sessions, activations, changes, otp, standings, limits, clock, settings.public_url),
         activations=Activations(activations, passwords, otp, standings, limits, clock),
@@ -175,6 +181,9 @@ def wire(
         bypasses=Bypasses(granting, users, recovery, otp, policy_bypass, policy_settings, standings, clock),
         explaining=Explaining(clinics, staff, sessions, otp, policy, policy_settings, notifier, trails, clock),
         integrations=Integrations(policy_settings, otp, standings),
+        notices=Notices(notices, clock),
+        notice_store=notices,
+        phone_numbers=numbers,
         operator_bypass=OperatorBypass(clinics, staff, granting),
         previews=Previews(roster, sessions, clinic_operations, otp, policy_settings, notifier, clock),
         remembering=remembering,
@@ -198,12 +207,13 @@ async def _operator() -> AsyncIterator[Operator]:
     notifier = NotifierPeer(settings.notifier_target, settings.tls_dir, clock)
     await database.open()
     try:
-        staff = StaffStore(database, numbers)
+        notices = NoticeStore(database)
+        staff = StaffStore(database, numbers, notices)
         yield Operator(
             ClinicStore(database),
             staff,
             StaffChanges(staff, RosterStore(database), PolicySettingsPeer(policy.connection)),
-            ActivationStore(database, numbers),
+            ActivationStore(database, numbers, notices),
             policy,
             notifier,
             clock,
@@ -248,23 +258,28 @@ async def _serve(settings: IdentitySettings) -> None:
         Database(settings.sealer_database_url, settings.sealer_database_password.get_secret_value(), 1), clock
     )
     purging = asyncio.get_running_loop().create_task(_purge(gateway))
+    teller = Teller(gateway.notice_store, gateway.phone_numbers, gateway.notifier, clock)
     await sealer.start()
+    teller.start()
     try:
         await serving.serve(gateway)
     finally:
+        await teller.close()
         await sealer.close()
         purging.cancel()
         await asyncio.wait([purging])
 
 
 async def _purge(gateway: Gateway) -> None:
-    """Drops sessions that ended so long ago that nobody asks why, and browsers that nobody remembers."""
+    """Drops sessions that ended so long ago that nobody asks why, browsers that nobody remembers, and old notices."""
     while True:
         await asyncio.sleep(_PURGE_EVERY.total_seconds())
         try:
             while await gateway.session_store.purge(gateway.clock.now() - PURGE_AFTER):
                 pass
             while await gateway.remembering.purge():
+                pass
+            while await gateway.notices.purge():
                 pass
         except Exception:
             _log.exception("purge_failed")

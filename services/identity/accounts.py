@@ -7,6 +7,7 @@ from typing import Any
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
+from services.identity.code_notices import CodeNotices
 from services.identity.codes import canonical
 from services.identity.limits import PasswordAttempts
 from services.identity.model import (
@@ -19,17 +20,16 @@ from services.identity.model import (
     SignedIn,
     User,
 )
-from services.identity.otp_words import (
-    SmsEnrolment,
-    VerdictResult,
-)
+from services.identity.notice_words import NoticeKind, of_own, phone_changed
+from services.identity.otp_words import SmsEnrolment, VerdictResult
 from services.identity.passwords import Passwords
 from services.identity.peers.otp import OtpCaller, OtpPeer
 from services.identity.phones import normalised
 from services.identity.sessions import SessionView, Standing, digest_of, new_token
 from services.identity.standing import Standings, enrolment_required, over
 from services.identity.store.passwords import PasswordStore
-from services.identity.store.sessions import Rotation, SessionStore
+from services.identity.store.rotation import Rotation
+from services.identity.store.sessions import SessionStore
 from services.identity.store.users import UserStore
 from services.identity.verdicts import refusal_for
 
@@ -53,6 +53,7 @@ class Accounts:
         passwords: Passwords,
         attempts: PasswordAttempts,
         otp: OtpPeer,
+        code_notices: CodeNotices,
         clock: Clock,
     ) -> None:
         self._users = users
@@ -62,6 +63,7 @@ class Accounts:
         self._passwords = passwords
         self._attempts = attempts
         self._otp = otp
+        self._code_notices = code_notices
         self._clock = clock
 
     async def change(self, signed_in: SignedIn, standing: Standing, client: Client, change: OwnChange) -> User:
@@ -77,7 +79,10 @@ class Accounts:
         if not changed:
             return user
         event = self._event("user.changed", signed_in, client, fields=changed, by="self")
-        updated = await self._users.change_own(user.id, event, name=change.name, phone=phone, locale=change.locale)
+        told = phone_changed(user, event.at, client=client)
+        updated = await self._users.change_own(
+            user.id, event, name=change.name, phone=phone, locale=change.locale, phone_changed=told
+        )
         self._standings.forget_user(user.id)
         return updated
 
@@ -97,9 +102,11 @@ class Accounts:
         if found.verdict.result is VerdictResult.NO_SUCH_FACTOR:
             raise ServiceError(ErrorCode.CODE_EXPIRED, "There is no code that could be entered. Ask for a new one.")
         if found.verdict.result is not VerdictResult.ACCEPTED or found.phone is None:
+            await self._code_notices.refused(signed_in, client, found.verdict)
             raise refusal_for(found.verdict, Method.SMS)
         event = self._event("phone.proven", signed_in, client)
-        await self._users.set_proven_phone(signed_in.user.id, found.phone, event)
+        told = phone_changed(signed_in.user, event.at, client=client)
+        await self._users.set_proven_phone(signed_in.user.id, found.phone, event, told)
         self._standings.forget_user(signed_in.user.id)
 
     async def change_password(self, signed_in: SignedIn, client: Client, current: str, new: str) -> SessionView:
@@ -114,13 +121,14 @@ class Accounts:
             )
         await self._passwords.check_new(new, user, clinic, field="new_password")
         new_hash = await self._passwords.hash(new)
-        token = new_token()
+        token, now = new_token(), self._clock.now()
         rotation = Rotation(
             old_digest=session.token_digest,
             new_digest=digest_of(token),
-            at=self._clock.now(),
+            at=now,
             enrol_after_proof=session.enrol_after_proof,
             waiting_until=session.waiting_until,
+            notices=[of_own(NoticeKind.PASSWORD_CHANGED, signed_in, client, now)],
         )
         event = self._event("password.changed", signed_in, client, by="self")
         rotated = await self._password_store.change(session, rotation, old_hash, new_hash, event)

@@ -15,6 +15,7 @@ from services.common.rate_limit import Limit
 from services.identity.addresses import subscriber_of
 from services.identity.limits import Limits
 from services.identity.model import ActivationId, ActivationKind, Client, User, UserId
+from services.identity.notice_words import NoticeKind, of_account
 from services.identity.passwords import Passwords
 from services.identity.peers.otp import OtpPeer
 from services.identity.sessions import digest_of, new_token
@@ -82,7 +83,9 @@ class Activations:
             address=client.address,
             detail={"activation": found.id},
         )
-        if not await self._store.use(found, password_hash, now, [event]):
+        is_reset = found.kind is ActivationKind.RESET
+        told = [of_account(NoticeKind.PASSWORD_RESET, found.user, client, now)] if is_reset else []
+        if not await self._store.use(found, password_hash, now, [event], told):
             raise _gone(found)
         self._standings.forget_user(found.user.id)
         return found

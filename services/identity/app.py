@@ -14,6 +14,7 @@ from services.identity.api import (
     integrations,
     machines,
     me,
+    notices,
     requirements,
     security,
     sessions,
@@ -40,7 +41,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.state.gateway = gateway
     for module in (
         *(sessions, me, two_factor, clinic, security, integrations, users, requirements, activations, apps, machines),
-        *(audit, bypasses, devices, forward_auth),
+        *(audit, bypasses, devices, forward_auth, notices),
     ):
         # Taken as they are rather than included: one flat table, which `check_declared` sees whole.
         app.router.routes.extend(module.router.routes)

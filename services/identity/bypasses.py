@@ -10,6 +10,7 @@ from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
 from services.identity.model import Client, ClinicId, SessionId, SignedIn, User, UserId
+from services.identity.notice_words import bypass_granted
 from services.identity.own_factor import check_own_factor
 from services.identity.peers.otp import OtpCaller, OtpPeer
 from services.identity.peers.policy_bypass import PolicyBypassPeer
@@ -73,7 +74,9 @@ class Granting:
             expires_in_minutes=grant.expires_in_minutes,
             suspend_factors=grant.suspend_factors,
         )
-        await self._recovery.end_bypass_with(user.id)
+        by = UserId(actor.id) if actor.kind == "user" and actor.id else None
+        told = bypass_granted(user, self._clock.now(), by, suspended=grant.suspend_factors)
+        await self._recovery.bypass_granted(user.id, told)
         self._standings.forget_user(user.id)
         return granted
 

@@ -1,7 +1,7 @@
 """All that the routes call, built once at the start and handed to the app."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from services.common.clock import Clock
@@ -19,6 +19,7 @@ from services.identity.explaining import Explaining
 from services.identity.integrations import Integrations
 from services.identity.login import SignIn
 from services.identity.model import Client
+from services.identity.notices import Notices
 from services.identity.operator_bypass import OperatorBypass
 from services.identity.peers.notifier import NotifierPeer
 from services.identity.peers.otp import OtpPeer
@@ -29,6 +30,8 @@ from services.identity.remembering import Remembering
 from services.identity.requirements import Requirements
 from services.identity.settings import IdentitySettings
 from services.identity.standing import Standings
+from services.identity.store.notices import NoticeStore
+from services.identity.store.numbers import PhoneNumbers
 from services.identity.store.sessions import SessionStore
 from services.identity.two_factor import TwoFactor
 from services.identity.users import Users
@@ -59,6 +62,9 @@ class Gateway:
     bypasses: Bypasses
     explaining: Explaining
     integrations: Integrations
+    notices: Notices
+    notice_store: NoticeStore
+    phone_numbers: PhoneNumbers
     operator_bypass: OperatorBypass
     previews: Previews
     remembering: Remembering
@@ -68,7 +74,9 @@ class Gateway:
     """Closes what only the wiring knows of: the limits' store, the threads of the password hash."""
 
     def client_of(self, scope: Mapping[str, Any]) -> Client:
-        return client_of(scope, self.settings.proxies)
+        client = client_of(scope, self.settings.proxies)
+        browser = self.cookies.browser_in(scope["headers"])
+        return replace(client, browser=browser) if browser else client
 
     async def open(self) -> None:
         await self.database.open()

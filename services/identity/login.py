@@ -12,10 +12,12 @@ from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
 from services.common.logs import get_logger
 from services.identity.limits import PasswordAttempts
-from services.identity.model import Client, Clinic, Decision, Leave, Session, SessionState, SignedIn, User
+from services.identity.model import Client, Clinic, Decision, Leave, Session, SessionState, SignedIn, User, UserId
+from services.identity.notice_words import bypass_used
 from services.identity.passwords import Passwords
 from services.identity.peers.otp import OtpPeer
 from services.identity.peers.policy_bypass import PolicyBypassPeer
+from services.identity.policy_words import Bypass
 from services.identity.remembering import Remembering
 from services.identity.sessions import SessionView, new_token, opened, standing_of, state_of
 from services.identity.standing import Standings
@@ -79,19 +81,27 @@ class SignIn:
         token = new_token()
         leave = await self._leave(user, clinic, facts.decision) if recognised is None else None
         session: Session | None = None
+        spent: Bypass | None = None
         state = SessionState.ENROLMENT_REQUIRED
         if leave is not None:
             session = opened(user, token, state, facts.decision, client, now, shared=shared_device, bypass=leave)
-            if not await self._spend(leave, session, client):
-                session = None
-        if session is None:
+            spent = await self._spend(leave, session, client)
+        if session is None or spent is None:
             device = recognised.device if recognised else None
             # A probe of what the session would be: it has proven nothing but the password.
             kind = SessionState.ACTIVE
             probe = opened(user, token, kind, facts.decision, client, now, shared=shared_device, device=device)
             state = state_of(probe, facts.factors, facts.decision, now) or SessionState.SECOND_FACTOR_REQUIRED
             session = opened(user, token, state, facts.decision, client, now, shared=shared_device, device=device)
-        if not await self._sessions.open(session, account.password_hash, _opened_event(session, state)):
+        event = _opened_event(session, state)
+        if spent is not None:
+            granter = UserId(spent.granted_by.id) if spent.granted_by.kind == "user" and spent.granted_by.id else None
+            notices = bypass_used(user, client, now, spent.id)
+            is_open = await self._sessions.open_by_bypass(session, account.password_hash, event, granter, notices)
+        else:
+            seen_in = client if recognised is not None and state is SessionState.ACTIVE else None
+            is_open = await self._sessions.open(session, account.password_hash, event, seen_in=seen_in)
+        if not is_open:
             raise _invalid_credentials()
         standing = standing_of(state, facts.factors, facts.decision, session)
         return SessionView(
@@ -109,17 +119,18 @@ class SignIn:
             return None
         return leave
 
-    async def _spend(self, leave: Leave, session: Session, client: Client) -> bool:
-        """Whether this session is the one that the bypass opens (P5). It may try codes anew."""
-        if not await self._bypasses.use(session.clinic_id, session.user_id, leave.id, session.id, client.address):
-            return False
+    async def _spend(self, leave: Leave, session: Session, client: Client) -> Bypass | None:
+        """The bypass, where this session is the one that it opens (P5). It may try codes anew."""
+        spent = await self._bypasses.use(session.clinic_id, session.user_id, leave.id, session.id, client.address)
+        if spent is None:
+            return None
         self._standings.forget_user(session.user_id)
         try:
             await self._otp.reset_guess_budget(session.clinic_id, session.user_id, "bypass")
         except ServiceError as error:
             # It is spent now; should the budget be spent too, another one is needed.
             _log.warning("guess_budget_not_reset", user_id=session.user_id, error_code=error.code.value)
-        return True
+        return spent
 
     async def _proven(self, slug: str, email: str, password: str, client: Client) -> Account | None:
         """The account, where the password is right and the user may sign in. Only wrong passwords stay counted."""

@@ -166,6 +166,8 @@ class Client:
 
     address: str
     user_agent: str = ""
+    browser: str = ""
+    """The cookie by which a browser is known again; it proves nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,31 +10,26 @@ from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
 from services.common.logs import get_logger
+from services.identity.code_notices import CodeNotices
 from services.identity.codes import canonical
-from services.identity.model import (
-    Client,
-    Decision,
-    EndCause,
-    Method,
-    Session,
-    SessionState,
-    SignedIn,
-    UserFactors,
+from services.identity.model import Client, Decision, EndCause, Method, Session, SessionState, SignedIn, UserFactors
+from services.identity.notice_words import (
+    NoticeKind,
+    bypass_enrolled,
+    codes_left,
+    factor_set_up,
+    of_own,
+    phone_changed,
 )
-from services.identity.otp_words import (
-    BackupCodes,
-    SmsChallenge,
-    SmsEnrolment,
-    TotpEnrolment,
-    VerdictResult,
-)
+from services.identity.otp_words import BackupCodes, SmsChallenge, SmsEnrolment, TotpEnrolment, VerdictResult
 from services.identity.peers.otp import OtpCaller, OtpPeer
 from services.identity.peers.policy_bypass import PolicyBypassPeer
 from services.identity.peers.policy_settings import PolicySettingsPeer
 from services.identity.remembering import new_device
 from services.identity.sessions import ENROLMENT_WAIT, SessionView, Standing, digest_of, new_token, standing_of
 from services.identity.standing import Standings, enrolment_required, over
-from services.identity.store.sessions import Rotation, SessionStore
+from services.identity.store.rotation import Rotation
+from services.identity.store.sessions import SessionStore
 from services.identity.verdicts import refusal_for
 
 _NAMES = {
@@ -72,6 +67,7 @@ class TwoFactor:
         otp: OtpPeer,
         settings: PolicySettingsPeer,
         bypasses: PolicyBypassPeer,
+        code_notices: CodeNotices,
         clock: Clock,
     ) -> None:
         self._sessions = sessions
@@ -79,6 +75,7 @@ class TwoFactor:
         self._otp = otp
         self._settings = settings
         self._bypasses = bypasses
+        self._code_notices = code_notices
         self._clock = clock
 
     async def verify(
@@ -94,6 +91,7 @@ class TwoFactor:
         if verdict.result is VerdictResult.NO_SUCH_FACTOR:
             raise await self._no_such_factor(signed_in, method)
         if verdict.result is not VerdictResult.ACCEPTED:
+            await self._code_notices.refused(signed_in, client, verdict)
             raise refusal_for(verdict, method)
         now = self._clock.now()
         waiting_until = session.authenticated_at + ENROLMENT_WAIT if session.waiting_until else None
@@ -109,6 +107,8 @@ class TwoFactor:
             enrol_after_proof=session.enrol_after_proof,
             waiting_until=waiting_until if session.enrol_after_proof else None,
             remembered=device,
+            seen_in=client if session.verified_at is None and not session.enrol_after_proof else None,
+            notices=codes_left(signed_in, client, now, verdict.factors) if method is Method.BACKUP_CODE else (),
         )
         kind = "session.proven" if session.verified_at is None else "session.stepped_up"
         event = self._event(
@@ -204,22 +204,31 @@ class TwoFactor:
         if found.verdict.result is VerdictResult.NO_SUCH_FACTOR:
             raise ServiceError(ErrorCode.NOT_FOUND, "There is nothing to confirm here.")
         if found.verdict.result is not VerdictResult.ACCEPTED:
+            await self._code_notices.refused(signed_in, client, found.verdict)
             raise refusal_for(found.verdict, method)
         self._standings.forget_user(session.user_id)
         factors = found.verdict.factors or await self._otp.factors_of(session.user_id)
         left = {factor.method for factor in factors.factors}
         replaced = any(factor.method is method or factor.method not in left for factor in before.factors.factors)
-        token = new_token()
+        token, now = new_token(), self._clock.now()
+        if is_bypass and session.bypass_id is not None:
+            told = bypass_enrolled(signed_in.user, client, now, session.bypass_id, method)
+        else:
+            had = [factor.method for factor in before.factors.factors]
+            told = factor_set_up(signed_in, client, now, method, had, left)
         rotation = Rotation(
             old_digest=session.token_digest,
             new_digest=digest_of(token),
-            at=self._clock.now(),
+            at=now,
             proven_by=method,
             idle_minutes=before.decision.idle_minutes,
             end_others=EndCause.ENDED if replaced or is_bypass else None,
             end_devices="factor_changed",
             has_enrolled=True,
             proven_phone=found.phone if method is Method.SMS else None,
+            phone_changed=phone_changed(signed_in.user, now, client=client),
+            seen_in=client,
+            notices=told,
         )
         event = self._event("factor.enrolled", signed_in, client, method=method.value, replaced=replaced)
         rotated = await self._rotate(session, rotation, event)
@@ -249,11 +258,13 @@ class TwoFactor:
         left = await self._otp.remove_factor(caller_of(signed_in, client), method)
         self._standings.forget_user(session.user_id)
         event = self._event("factor.removed", signed_in, client, method=method.value)
-        await self._sessions.factor_removed(session, event.at, was_last=not left.factors, event=event)
+        told = of_own(NoticeKind.FACTOR_REMOVED, signed_in, client, event.at, method=method.value)
+        await self._sessions.factor_removed(session, event.at, was_last=not left.factors, event=event, notice=told)
 
     async def make_backup_codes(self, signed_in: SignedIn, client: Client) -> BackupCodes:
         """Ten new codes; the old ones are dead. otp keeps the audit event, in the transaction of the change."""
         codes = await self._otp.regenerate_backup_codes(caller_of(signed_in, client))
+        await self._code_notices.codes_made(signed_in, client)
         self._standings.forget_user(signed_in.user.id)
         return codes
 

@@ -26,6 +26,7 @@ from services.identity.model import (
     User,
     UserId,
 )
+from services.identity.notice_words import phone_changed
 from services.identity.own_factor import check_own_factor
 from services.identity.peers.otp import OtpPeer
 from services.identity.phones import normalised
@@ -106,7 +107,8 @@ class Users:
         if change.disabled and before.id == by.id:
             raise ServiceError(ErrorCode.CONFLICT, "You cannot disable your own account. Ask another administrator.")
         if change.phone is not None:
-            change = replace(change, phone=normalised(change.phone, clinic.country))
+            told = phone_changed(before, self._clock.now(), by=by.id or by.kind)
+            change = replace(change, phone=normalised(change.phone, clinic.country), phone_changed=told)
         event = self._event("user.changed", clinic, by, before.id, _what_changes(before, change))
         after = await self._changes.apply(before, change, event.at, event)
         if after is None:

@@ -75,7 +75,7 @@ async def stack(
     notifier = CapableNotifier()
     allowed = {
         f"/countersign.notifier.v1.Notifier/{method}": frozenset({"otp", "identity"})
-        for method in ("Submit", "GetDelivery", "GetCapabilities", "ReceiveTwilioStatus")
+        for method in ("Submit", "GetDelivery", "GetCapabilities", "Notify", "ReceiveTwilioStatus")
     }
     notifier_database = Database(*identity_databases["notifier"])
     await notifier_database.open()

@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 
 from deploy.embedded import EmbeddedPostgres
 from services.common.clock import FixedClock
-from services.common.errors import ErrorCode, ServiceError
+from services.common.errors import ErrorCode, ServiceError, unavailable
 from services.common.sealing import Keyring
 from services.identity.gateway import Gateway
 from services.identity.model import ClinicId, Method, UserId
@@ -41,9 +41,20 @@ class CapableNotifier(NotifierInMemory):
         super().__init__()
         self.can_send_sms = True
         self.callbacks: list[tuple[dict[str, str], str, str]] = []
+        self.told: list[notifier_pb2.NotifyRequest] = []
+        self.takes_no_notices = False
 
     async def GetCapabilities(self, request: Any, context: Any) -> notifier_pb2.Capabilities:  # noqa: N802
         return notifier_pb2.Capabilities(sms=self.can_send_sms)
+
+    async def Notify(  # noqa: N802
+        self, request: notifier_pb2.NotifyRequest, context: Any
+    ) -> notifier_pb2.NotifyResponse:
+        if self.takes_no_notices:
+            raise unavailable("database")
+        if all(notice.request_key != request.request_key for notice in self.told):
+            self.told.append(request)
+        return notifier_pb2.NotifyResponse()
 
     async def ReceiveTwilioStatus(self, request: Any, context: Any) -> notifier_pb2.ReceiveTwilioStatusResponse:  # noqa: N802
         if request.signature != "good":

@@ -36,9 +36,20 @@ END $$;
 """
 
 # What is no change of a record: who was seen when, which sessions a grant concerns (it is on policy's record), how a
-# message fares (the notifier's own trail tells), rows past their time, and seals.
-KEPT_UP = {"session": {"last_seen_at", "ends_bypass"}, "challenge": {"code_sealed", "delivery_id", "delivery_status"}}
-PASSING = {("verdict", "DELETE"), ("replaced_token", "DELETE"), ("sealing_check", "INSERT"), ("audit_seal", "INSERT")}
+# message fares (the notifier's own trail tells), what a notice tells (whose change is on record), rows past their time,
+# and seals.
+KEPT_UP = {
+    "session": {"last_seen_at", "ends_bypass"},
+    "challenge": {"code_sealed", "delivery_id", "delivery_status"},
+    "notice": {"phone", "email", "next_tell_at", "tries", "told_at", "dismissed_at"},
+}
+PASSING = {
+    ("verdict", "DELETE"),
+    ("replaced_token", "DELETE"),
+    ("sealing_check", "INSERT"),
+    ("audit_seal", "INSERT"),
+    ("notice", "INSERT"),
+}
 # Refused before any record was touched; the refusal itself is what the event tells.
 ALONE = {"session.refused", "device.shared", "device.unshared"}
 

@@ -292,6 +292,21 @@ EXAMPLES: Mapping[str, Example] = {
             "suspend_factors": False,
         },
     ),
+    "GET /v1/me/notices": Example(
+        None,
+        {
+            "notices": [
+                {
+                    "id": "ntc_3b5a6978e0f1d28d1f0a6c2b4e4f7d9c",
+                    "kind": "factor_changed",
+                    "at": "2026-11-22T09:12:00.000Z",
+                    "sentence": "Your authenticator app was replaced on 22 November at 10:12 (Europe/Berlin), from"
+                    " 192.0.2.7, Firefox on Windows. If that was not you, tell your administrator.",
+                    "detail": {"method": "totp", "address": "192.0.2.7", "browser": "Firefox on Windows"},
+                }
+            ]
+        },
+    ),
     "GET /v1/me/devices": Example(
         None,
         {

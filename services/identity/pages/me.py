@@ -32,6 +32,16 @@ async def get_me(access: _Active, gateway: GatewayDep, done: str = "") -> Respon
     return await _me(access, gateway, done=done)
 
 
+@router.post("/me/notices/{notice_id}/dismiss")
+async def post_dismiss(access: _Active, gateway: GatewayDep, notice_id: str) -> Response:
+    try:
+        await gateway.notices.dismiss(access.signed_in, notice_id)
+    except ServiceError as error:
+        if error.code is not ErrorCode.NOT_FOUND:  # dismissed in another tab: as it was meant
+            raise
+    return lead_to(gateway, "/me")
+
+
 @router.post("/me/two-factor/{method}/remove")
 async def post_remove(access: _Fresh, gateway: GatewayDep, method: Literal["totp", "sms"]) -> Response:
     try:
@@ -96,6 +106,7 @@ async def _me(access: Access, gateway: Gateway, done: str = "", refusal: Service
             }
             for method in shown
         ],
+        "notices": await gateway.notices.own(access.signed_in),
         "codes_left": overview.factors.backup_codes_remaining,
         "rule": await gateway.clinics.security(access.signed_in) if user.role is Role.ADMIN else None,
     }

@@ -1,5 +1,6 @@
 """Signing in and out, and the door before it: which clinic."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -17,6 +18,7 @@ from services.identity.pages.route import PageRoute
 from services.identity.pages.way_back import lead_on
 from services.identity.pages.words import STATUS, told
 from services.identity.particulars import is_slug
+from services.identity.sessions import new_token
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -49,12 +51,13 @@ async def post_sign_in(request: Request, gateway: GatewayDep, client: ClientDep,
     form = BeforeSignIn(request, gateway)
     form.check(request, fields)
     email = fields("email")
+    known_by = client.browser or new_token()
     try:
         view = await gateway.login.sign_in(
             slug,
             email,
             fields("password"),
-            client,
+            replace(client, browser=known_by),
             shared_device=gateway.cookies.is_shared(request.cookies),
             device_token=request.cookies.get(gateway.cookies.device_name(slug, email)),
             bypass_first=True,
@@ -64,6 +67,7 @@ async def post_sign_in(request: Request, gateway: GatewayDep, client: ClientDep,
     await _end_older(request, gateway, client)
     response = lead_on(request, gateway, view.standing.state)
     response.set_cookie(**gateway.cookies.session(view.token or ""))
+    response.set_cookie(**gateway.cookies.browser(known_by))
     if view.device_token is not None:
         response.set_cookie(**gateway.cookies.device(slug, email, view.device_token))
     form.forget(response)

@@ -1,4 +1,4 @@
-"""Calls to the notifier: what this deployment can send, and Twilio's callbacks handed on."""
+"""Calls to the notifier: what this deployment can send, notices, and Twilio's callbacks handed on."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -12,6 +12,7 @@ from services.common.clock import Clock
 from services.common.errors import ServiceError
 from services.common.rpc_client import Peer
 from services.identity.model import Method
+from services.identity.notice_words import TOLD_WITHIN, DueNotice
 
 if TYPE_CHECKING:
     from countersign.notifier.v1.notifier_pb2_grpc import NotifierAsyncStub
@@ -48,6 +49,27 @@ class NotifierPeer:
         if self._can_send_sms is False:
             return (Method.TOTP,)
         return (Method.TOTP, Method.SMS)
+
+    async def notify(self, notice: DueNotice, phone: str | None) -> None:
+        """Hands a notice over; the same one again changes nothing."""
+        detail = notice.detail
+        request = notifier_pb2.NotifyRequest(
+            request_key=notice.id,
+            kind=notifier_pb2.NoticeKind.Value(f"NOTICE_KIND_{notice.kind.name}"),
+            phone=phone or "",
+            email=notice.email or "",
+            clinic_id=notice.clinic_id,
+            user_id=notice.user_id,
+            locale=notice.locale,
+            timezone=notice.timezone,
+            address=detail.get("address", ""),
+            browser=detail.get("browser", ""),
+            method=detail.get("method", ""),
+            backup_codes_left=detail.get("codes_left", 0),
+        )
+        request.happened_at.FromDatetime(notice.at)
+        request.not_after.FromDatetime(notice.at + TOLD_WITHIN)
+        await self._peer.call(self._peer.stub.Notify, request, _SECONDS, repeatable=True)
 
     async def receive_twilio_status(self, form: Mapping[str, str], signature: str, query: str) -> None:
         """Raises `forbidden` where the signature does not fit."""

@@ -45,18 +45,17 @@ class PolicyBypassPeer:
 
     async def use(
         self, clinic_id: ClinicId, user_id: UserId, bypass_id: BypassId, session_id: SessionId, address: str
-    ) -> bool:
-        """Spends it for this session; False where another session was faster, or it is good no more."""
+    ) -> Bypass | None:
+        """Spends it for this session; None where another session was faster, or it is good no more."""
         request = policy_pb2.UseBypassRequest(
             clinic_id=clinic_id, user_id=user_id, bypass_id=bypass_id, session_id=session_id, address=address
         )
         try:
-            await self._peer.call(self._peer.stub.UseBypass, request, _SECONDS, repeatable=True)
+            return bypass_from(await self._peer.call(self._peer.stub.UseBypass, request, _SECONDS, repeatable=True))
         except ServiceError as error:
             if error.code in (ErrorCode.GONE, ErrorCode.NOT_FOUND):
-                return False
+                return None
             raise
-        return True
 
     async def revoke(self, clinic_id: ClinicId, user_id: UserId, actor: Actor) -> Bypass:
         """Revoked where it was unused, else undone. Raises `not-found` where there is neither to do."""

@@ -8,7 +8,9 @@ from datetime import datetime
 from services.common.audit import AuditEvent, record
 from services.common.postgres import Connection, Database
 from services.identity.model import ActivationId, ActivationKind, Clinic, User, UserId
+from services.identity.notice_words import Notice
 from services.identity.store.clinics import clinic_from
+from services.identity.store.notices import NoticeStore
 from services.identity.store.numbers import PhoneNumbers
 from services.identity.store.users import set_password, user_from
 
@@ -55,9 +57,10 @@ class Activation:
 
 
 class ActivationStore:
-    def __init__(self, database: Database, numbers: PhoneNumbers) -> None:
+    def __init__(self, database: Database, numbers: PhoneNumbers, notices: NoticeStore) -> None:
         self._database = database
         self._numbers = numbers
+        self._notices = notices
 
     async def by_digest(self, digest: bytes) -> Activation | None:
         async with self._database.connection() as connection:
@@ -88,7 +91,14 @@ class ActivationStore:
             await record(connection, event)
         return True
 
-    async def use(self, activation: Activation, password_hash: str, at: datetime, events: Sequence[AuditEvent]) -> bool:
+    async def use(
+        self,
+        activation: Activation,
+        password_hash: str,
+        at: datetime,
+        events: Sequence[AuditEvent],
+        notices: Sequence[Notice],
+    ) -> bool:
         """Sets the password and ends the user's sessions; False where the link was used, replaced or over before."""
         async with self._database.transaction() as connection:
             # The user's row first, as everywhere: a disabling that is under way is waited for, not raced.
@@ -103,8 +113,10 @@ class ActivationStore:
             if not await set_password(connection, activation.user.id, password_hash, at, keep=None):
                 await connection.execute("UPDATE activation SET used_at = NULL WHERE id = %s", [activation.id])
                 return False
+            await self._notices.put(connection, notices)
             for event in events:
                 await record(connection, event)
+        self._notices.ring()
         return True
 
 

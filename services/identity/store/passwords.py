@@ -3,7 +3,9 @@
 from services.common.audit import AuditEvent
 from services.common.postgres import Database
 from services.identity.model import Session
-from services.identity.store.sessions import Rotation, SessionStore
+from services.identity.store.notices import NoticeStore
+from services.identity.store.rotation import Rotation
+from services.identity.store.sessions import SessionStore
 from services.identity.store.users import set_password
 
 
@@ -12,9 +14,10 @@ class _Lost(Exception):
 
 
 class PasswordStore:
-    def __init__(self, database: Database, sessions: SessionStore) -> None:
+    def __init__(self, database: Database, sessions: SessionStore, notices: NoticeStore) -> None:
         self._database = database
         self._sessions = sessions
+        self._notices = notices
 
     async def change(
         self, session: Session, rotation: Rotation, old_hash: str, new_hash: str, event: AuditEvent
@@ -33,6 +36,7 @@ class PasswordStore:
                 rotated = await self._sessions.rotate_in(connection, session, rotation, event)
                 if rotated is None:
                     raise _Lost
-                return rotated
         except _Lost:
             return None
+        self._notices.ring()
+        return rotated

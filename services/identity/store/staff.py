@@ -14,10 +14,13 @@ from psycopg.errors import UniqueViolation
 from services.common.audit import AuditEvent, record
 from services.common.postgres import Connection, Database
 from services.identity.model import Clinic, ClinicId, EndCause, Role, User, UserId, email_key
+from services.identity.notice_words import Notice
 from services.identity.store.activations import NewActivation, insert_activation, supersede, supersede_made_by
 from services.identity.store.clinics import insert_clinic
 from services.identity.store.devices import end_devices
+from services.identity.store.notices import NoticeStore
 from services.identity.store.numbers import PhoneNumbers
+from services.identity.store.phone_changes import another_number
 from services.identity.store.sessions import end_sessions
 from services.identity.store.users import COLUMNS, user_from
 
@@ -48,6 +51,8 @@ class UserChange:
     role: Role | None = None
     phone: str | None = None
     disabled: bool | None = None
+    phone_changed: Notice | None = None
+    """What is told where another number is given than the one on file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +64,10 @@ class Place:
 
 
 class StaffStore:
-    def __init__(self, database: Database, numbers: PhoneNumbers) -> None:
+    def __init__(self, database: Database, numbers: PhoneNumbers, notices: NoticeStore) -> None:
         self._database = database
         self._numbers = numbers
+        self._notices = notices
 
     async def add_clinic(self, clinic: Clinic, user: User, activation: NewActivation, event: AuditEvent) -> None:
         """A clinic with its first administrator. Raises `SlugTaken`."""
@@ -146,7 +152,9 @@ class StaffStore:
                 was = await cursor.fetchone()
                 if was is None:
                     return None
-                another = await self._numbers.another(connection, before.id, change.phone)
+                another = await another_number(
+                    connection, self._numbers, self._notices, before.id, change.phone, change.phone_changed
+                )
                 cursor = await connection.execute(
                     "UPDATE app_user SET name = coalesce(%(name)s, name), email = coalesce(%(email)s, email),"  # noqa: S608
                     " email_key = coalesce(%(email_key)s, email_key), role = coalesce(%(role)s, role),"
@@ -184,6 +192,7 @@ class StaffStore:
                 await record(connection, event)
         except UniqueViolation as error:
             raise EmailTaken from error
+        self._notices.ring()
         return after
 
 

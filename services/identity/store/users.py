@@ -9,9 +9,12 @@ from services.common.audit import AuditEvent, record
 from services.common.errors import ErrorCode, ServiceError
 from services.common.postgres import Connection, Database
 from services.identity.model import Clinic, ClinicId, EndCause, Role, SessionId, User, UserId, email_key, slug_key
+from services.identity.notice_words import Notice
 from services.identity.store.clinics import clinic_from
 from services.identity.store.devices import end_devices
+from services.identity.store.notices import NoticeStore
 from services.identity.store.numbers import PhoneNumbers
+from services.identity.store.phone_changes import another_number, prove
 from services.identity.store.sessions import end_sessions
 
 COLUMNS = (
@@ -40,9 +43,10 @@ class Account:
 
 
 class UserStore:
-    def __init__(self, database: Database, numbers: PhoneNumbers) -> None:
+    def __init__(self, database: Database, numbers: PhoneNumbers, notices: NoticeStore) -> None:
         self._database = database
         self._numbers = numbers
+        self._notices = notices
 
     async def for_sign_in(self, slug: str, email: str) -> Account | None:
         async with self._database.connection() as connection:
@@ -76,11 +80,18 @@ class UserStore:
             )
 
     async def change_own(
-        self, user_id: UserId, event: AuditEvent, *, name: str | None, phone: str | None, locale: str | None
+        self,
+        user_id: UserId,
+        event: AuditEvent,
+        *,
+        name: str | None,
+        phone: str | None,
+        locale: str | None,
+        phone_changed: Notice,
     ) -> User:
-        """Sets what is given; another number than the one on file is not proven."""
+        """Sets what is given; another number than the one on file is not proven, and the one that was is told."""
         async with self._database.transaction() as connection:
-            another = await self._numbers.another(connection, user_id, phone)
+            another = await another_number(connection, self._numbers, self._notices, user_id, phone, phone_changed)
             cursor = await connection.execute(
                 "UPDATE app_user SET name = coalesce(%(name)s, name), locale = coalesce(%(locale)s, locale),"  # noqa: S608
                 " phone_proven = phone_proven AND %(phone)s::bytea IS NULL,"
@@ -92,15 +103,14 @@ class UserStore:
             if row is None:
                 raise ServiceError(ErrorCode.UNAUTHENTICATED, "Please sign in again.", cause=EndCause.ENDED.value)
             await record(connection, event)
+        self._notices.ring()
         return user_from(row, self._numbers)
 
-    async def set_proven_phone(self, user_id: UserId, phone: str, event: AuditEvent) -> None:
+    async def set_proven_phone(self, user_id: UserId, phone: str, event: AuditEvent, phone_changed: Notice) -> None:
         async with self._database.transaction() as connection:
-            await connection.execute(
-                "UPDATE app_user SET phone = %s, phone_proven = true WHERE id = %s",
-                [self._numbers.seal(user_id, phone), user_id],
-            )
+            await prove(connection, self._numbers, self._notices, user_id, phone, phone_changed)
             await record(connection, event)
+        self._notices.ring()
 
 
 async def set_password(

@@ -1,0 +1,65 @@
+"""What a session's new token comes with: plain data for the store, which does all of it in one transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from services.common import audit
+from services.common.audit import AuditEvent
+from services.identity.model import Client, EndCause, Method, Session
+from services.identity.notice_words import Notice
+from services.identity.store.devices import NewDevice
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """What a new token comes with. None leaves what the session has."""
+
+    old_digest: bytes
+    new_digest: bytes
+    at: datetime
+    cause: EndCause = EndCause.REPLACED
+    proven_by: Method | None = None
+    enrol_after_proof: bool = False
+    waiting_until: datetime | None = None
+    idle_minutes: int | None = None
+    end_others: EndCause | None = None
+    """End the user's other sessions, waiting ones too, with this cause."""
+    end_devices: str | None = None
+    """Forget the user's remembered browsers, with this cause."""
+    remembered: NewDevice | None = None
+    """The browser in which this is proven, to be remembered in place of the one that opened the session."""
+    proven_phone: str | None = None
+    """A number that was proven in the same breath."""
+    phone_changed: Notice | None = None
+    """What is told where that is another number than the one on file."""
+    has_enrolled: bool = False
+    """A second factor was set up by it."""
+    seen_in: Client | None = None
+    """The browser in which the session is active from now on."""
+    notices: Sequence[Notice] = ()
+    """What is told of it."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether more goes with it than one statement does."""
+        more = (self.end_others, self.end_devices, self.remembered, self.proven_phone)
+        return self.has_enrolled or bool(self.notices) or any(one is not None for one in more)
+
+
+def rotation_values(session: Session, rotation: Rotation, event: AuditEvent) -> dict[str, Any]:
+    """The values for `ROTATE`."""
+    return {
+        "id": session.id,
+        "old": rotation.old_digest,
+        "new": rotation.new_digest,
+        "cause": rotation.cause,
+        "at": rotation.at,
+        "verified_at": rotation.at if rotation.proven_by else None,
+        "proven_by": rotation.proven_by,
+        "enrol_after_proof": rotation.enrol_after_proof,
+        "waiting_until": rotation.waiting_until,
+        "idle_minutes": rotation.idle_minutes,
+        **audit.named(event),
+    }

@@ -1,0 +1,95 @@
+"""Hands notices to the notifier: at once after the commit that wrote one here, and every few seconds those that another
+replica, or a process that died, has left. Nobody waits for it. The notifier takes a notice once, whoever hands it over.
+
+What it does not take is tried again, ever later, for a day; then its contact data goes and the app alone shows it.
+"""
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+
+from prometheus_client import Counter
+
+from services.common.clock import Clock
+from services.common.errors import ErrorCode, ServiceError
+from services.common.logs import get_logger
+from services.identity.notice_words import TOLD_WITHIN, DueNotice
+from services.identity.peers.notifier import NotifierPeer
+from services.identity.store.notices import NoticeStore
+from services.identity.store.numbers import PhoneNumbers
+
+TOLD = Counter("identity_notices_told_total", "Notices by what became of them.", ["outcome"])
+
+_SWEEP_SECONDS = 3.0
+_BATCH = 20
+_FIRST_AGAIN = timedelta(seconds=10)
+_LONGEST_WAIT = timedelta(minutes=10)
+_NEVER = frozenset({ErrorCode.INVALID_REQUEST, ErrorCode.CONFLICT})
+
+_log = get_logger(__name__)
+
+
+class Teller:
+    """`start` and `close` bracket its life."""
+
+    def __init__(
+        self,
+        store: NoticeStore,
+        numbers: PhoneNumbers,
+        notifier: NotifierPeer,
+        clock: Clock,
+        sweep_seconds: float = _SWEEP_SECONDS,
+    ) -> None:
+        self._store = store
+        self._numbers = numbers
+        self._notifier = notifier
+        self._clock = clock
+        self._sweep_seconds = sweep_seconds
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([self._task])
+
+    async def tell(self) -> int:
+        """Tells what is due; answers how many that was."""
+        found = await self._store.claim(self._clock.now(), _BATCH, _FIRST_AGAIN, _LONGEST_WAIT)
+        await asyncio.gather(*(self._tell(notice) for notice in found))
+        return len(found)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                while await self.tell() == _BATCH:
+                    pass
+            except ServiceError as error:
+                _log.warning("notices_not_read", error_code=error.code.value)
+            except Exception:
+                _log.exception("telling_failed")
+            await self._store.wait(self._sweep_seconds)
+
+    async def _tell(self, notice: DueNotice) -> None:
+        now = self._clock.now()
+        if now >= notice.at + TOLD_WITHIN:
+            await self._settle(notice, "too_late")
+            return
+        try:
+            await self._notifier.notify(notice, self._numbers.open(notice.user_id, notice.phone))
+        except ServiceError as error:
+            if error.code in _NEVER:
+                _log.warning("notice_refused", notice_id=notice.id, kind=notice.kind.value, error_code=error.code.value)
+                await self._settle(notice, "refused")
+                return
+            TOLD.labels("put_off").inc()
+            _log.info("notice_put_off", notice_id=notice.id, kind=notice.kind.value, error_code=error.code.value)
+            return
+        await self._settle(notice, "told")
+
+    async def _settle(self, notice: DueNotice, outcome: str) -> None:
+        TOLD.labels(outcome).inc()
+        await self._store.settle(notice.id, self._clock.now() if outcome == "told" else None)
