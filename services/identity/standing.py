@@ -1,15 +1,17 @@
 """Finds whose a token is and where its session stands, at every request.
 
 A session that has proven a second factor stands by itself; any other needs its user's factors and the decision, which
-are kept at most two seconds, and dropped at once by changes made here. What is away is said to be away: an unproven
-session is then neither let through nor led to enrolment (P10).
+are remembered (`remembered`) for as long as the clinic's mark says that they hold (`marks`): a change made anywhere
+meets every session within two seconds, for one cheap read a request at most. What is away is said to be away: an
+unproven session is then neither let through nor led to enrolment (P10).
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
+from services.identity.marks import Mark, Marks
 from services.identity.model import (
     Clinic,
     ClinicId,
@@ -24,13 +26,13 @@ from services.identity.model import (
 )
 from services.identity.peers.notifier import NotifierPeer
 from services.identity.peers.otp import OtpPeer
-from services.identity.peers.policy import PolicyPeer, Subject
+from services.identity.peers.policy import PolicyPeer
+from services.identity.peers.policy import Subject as PolicySubject
+from services.identity.remembered import Entry, Remembered, Subject
 from services.identity.sessions import Standing, digest_of, end_of, needs_policy, standing_of, state_of
 from services.identity.store.sessions import SessionStore
 
-_HOLD = timedelta(seconds=2)
 _RENEW_AFTER = timedelta(seconds=1)
-_MOST_ENTRIES = 20_000
 _SENTENCES = {
     EndCause.IDLE: "You were signed out because nothing happened for a while. Please sign in again.",
     EndCause.EXPIRED: "Your sign-in has reached its end. Please sign in again.",
@@ -50,15 +52,6 @@ class Facts:
     away: ServiceError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    clinic_id: ClinicId
-    user: User
-    known_at: datetime
-    factors: UserFactors
-    decision: Decision
-
-
 class Standings:
     def __init__(
         self, sessions: SessionStore, otp: OtpPeer, policy: PolicyPeer, notifier: NotifierPeer, clock: Clock
@@ -68,8 +61,8 @@ class Standings:
         self._policy = policy
         self._notifier = notifier
         self._clock = clock
-        self._entries: dict[UserId, _Entry] = {}
-        self._changes = 0
+        self._marks = Marks(otp, policy, clock)
+        self._remembered = Remembered()
 
     async def signed_in(self, token: str) -> SignedIn:
         """Whose this token is. Raises `unauthenticated`, with the cause where it was once valid."""
@@ -112,50 +105,65 @@ class Standings:
         return standing_of(state, facts.factors, facts.decision, signed_in.session)
 
     async def facts(self, user: User, clinic: Clinic, *, fresh: bool) -> Facts:
-        """The user's factors and the decision; `fresh` asks the peers whatever is remembered."""
+        """The user's factors and the decision; `fresh` asks the peers whatever is remembered. The guess budget in the
+        factors is of now only then."""
+        subject = Subject(user, clinic, await self._notifier.methods_available())
+        if fresh:
+            return await self._ask(subject, self._marks.last_of(clinic.id))
         now = self._clock.now()
-        if not fresh and (entry := self._entry(user, now)):
+        if (entry := self._remembered.of(subject, now)) and entry.is_young(now):
             return Facts(entry.factors, entry.decision)
-        changes = self._changes
         try:
-            factors = await self._otp.factors_of(user.id)
+            mark = await self._marks.of(clinic.id)
         except ServiceError as error:
-            return Facts(None, None, _only_unavailable(error))
-        try:
-            decision = await self.decide(user, clinic, factors)
-        except ServiceError as error:
-            return Facts(factors, None, _only_unavailable(error))
-        if changes == self._changes:
-            self._keep(_Entry(clinic.id, user, now, factors, decision))
-        return Facts(factors, decision)
+            return await self._undecided(user, _only_unavailable(error))
+        # Looked up after the mark: what was forgotten while it was waited for is not remembered.
+        if (entry := self._remembered.of(subject, self._clock.now())) and entry.holds_by(mark):
+            return Facts(entry.factors, entry.decision)
+        return await self._ask(subject, mark)
 
     async def decide(self, user: User, clinic: Clinic, factors: UserFactors) -> Decision:
         """The decision for a user with these factors, asked now."""
-        available = await self._notifier.methods_available()
-        return (await self._policy.decide([Subject(user, clinic, factors)], available))[0]
+        return await self._decide(Subject(user, clinic, await self._notifier.methods_available()), factors)
 
     def forget_user(self, user_id: UserId) -> None:
-        """What is remembered of this user may have changed."""
-        self._changes += 1
-        self._entries.pop(user_id, None)
+        """What is remembered of this user may have changed. The clinic's mark stays: by one of before the change, what
+        is asked for after it only looks older than it is."""
+        self._remembered.forget_user(user_id)
 
     def forget_clinic(self, clinic_id: ClinicId) -> None:
-        """The clinic's rule may have changed."""
-        self._changes += 1
-        self._entries = {user_id: entry for user_id, entry in self._entries.items() if entry.clinic_id != clinic_id}
+        """The clinic's rule, or what is set for any of its people, may have changed."""
+        self._remembered.forget_clinic(clinic_id)
+        self._marks.forget(clinic_id)
 
-    def _entry(self, user: User, now: datetime) -> _Entry | None:
-        entry = self._entries.get(user.id)
-        if entry is None or entry.user != user or not timedelta(0) <= now - entry.known_at < _HOLD:
-            return None
-        if entry.decision.valid_until is not None and now >= entry.decision.valid_until:
-            return None
-        return entry
+    async def _ask(self, subject: Subject, mark: Mark | None) -> Facts:
+        """`mark`: read before now, so that what changes the factors from now on makes them stale."""
+        with self._remembered.asking(subject) as asking:
+            asked_at = self._clock.now()
+            try:
+                factors = await self._otp.factors_of(subject.user.id)
+            except ServiceError as error:
+                return Facts(None, None, _only_unavailable(error))
+            try:
+                decision = await self._decide(subject, factors)
+            except ServiceError as error:
+                return Facts(factors, None, _only_unavailable(error))
+            epoch = mark.factors_epoch if mark else None
+            self._remembered.keep(asking, Entry(subject, asked_at, epoch, factors, decision))
+            return Facts(factors, decision)
 
-    def _keep(self, entry: _Entry) -> None:
-        if len(self._entries) >= _MOST_ENTRIES:
-            self._entries.clear()
-        self._entries[entry.user.id] = entry
+    async def _decide(self, subject: Subject, factors: UserFactors) -> Decision:
+        asked = PolicySubject(subject.user, subject.clinic, factors)
+        return (await self._policy.decide([asked], subject.methods_available))[0]
+
+    async def _undecided(self, user: User, away: ServiceError) -> Facts:
+        """As much as can be said where a peer is away; the factors, where it is not otp."""
+        if away.members.get("away") == "otp":
+            return Facts(None, None, away)
+        try:
+            return Facts(await self._otp.factors_of(user.id), None, away)
+        except ServiceError as error:
+            return Facts(None, None, _only_unavailable(error))
 
 
 def unauthenticated() -> ServiceError:

@@ -1,5 +1,5 @@
-"""The epoch: whatever could change a decision in the clinic counts it up in the very transaction; looking never does. Over
-every call of the contract: a new one has to say which it is."""
+"""The epoch: whatever could change a decision in the clinic counts it up in the very transaction; looking never does.
+Over every call of the contract: a new one has to say which it is."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

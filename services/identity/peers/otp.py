@@ -10,8 +10,9 @@ from countersign.otp.v1 import otp_pb2
 from countersign.otp.v1.otp_pb2_grpc import OtpStub
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.common.errors import unavailable
+from services.common.errors import ServiceError, unavailable
 from services.common.rpc_client import Peer
+from services.common.rpc_errors import is_unknown_method
 from services.identity.model import (
     ClinicId,
     Factor,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from countersign.otp.v1.otp_pb2_grpc import OtpAsyncStub
 
 _SECONDS = 2.0
+_EPOCH_SECONDS = 1.5  # a read of one row; where it does not come, otp is asked for nothing more (F02)
 _VERIFY_SECONDS = 2.5
 _CODES_SECONDS = 2.9  # ten backup codes may be hashed in it; nothing hangs longer than 3 s (F02)
 
@@ -104,6 +106,17 @@ class OtpPeer:
 
     async def factors_of(self, user_id: UserId) -> UserFactors:
         return (await self.factors([user_id]))[0]
+
+    async def factors_epoch(self, clinic_id: ClinicId) -> int | None:
+        """What counts the changes of anybody's factors in the clinic; None where otp is too old to count them."""
+        request = otp_pb2.GetFactorsEpochRequest(clinic_id=clinic_id)
+        try:
+            response = await self._peer.call(self._peer.stub.GetFactorsEpoch, request, _EPOCH_SECONDS, repeatable=True)
+        except ServiceError as error:
+            if is_unknown_method(error):
+                return None
+            raise
+        return response.epoch
 
     async def start_totp(self, caller: OtpCaller, account_label: str) -> TotpEnrolment:
         request = otp_pb2.StartTotpEnrolmentRequest(caller=caller.to_wire(), account_label=account_label)

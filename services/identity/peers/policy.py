@@ -10,8 +10,9 @@ from countersign.policy.v1 import policy_pb2
 from countersign.policy.v1.policy_pb2_grpc import PolicyStub
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.common.errors import unavailable
+from services.common.errors import ServiceError, unavailable
 from services.common.rpc_client import Peer
+from services.common.rpc_errors import is_unknown_method
 from services.identity.model import (
     BypassId,
     Clinic,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from countersign.policy.v1.policy_pb2_grpc import PolicyAsyncStub
 
 _SECONDS = 1.5
+_EPOCH_SECONDS = 1.5
 _LEAST_IDLE_MINUTES, _MOST_IDLE_MINUTES = 5, 60
 
 TO_WIRE = {
@@ -81,6 +83,17 @@ class PolicyPeer:
         if [found.user_id for found in response.decisions] != [subject.user.id for subject in subjects]:
             raise unavailable("policy")
         return [decision_from(found) for found in response.decisions]
+
+    async def epoch(self, clinic_id: ClinicId) -> int | None:
+        """What counts everything that could change a decision in the clinic; None where policy is too old to say."""
+        request = policy_pb2.GetEpochRequest(clinic_id=clinic_id)
+        try:
+            response = await self._peer.call(self._peer.stub.GetEpoch, request, _EPOCH_SECONDS, repeatable=True)
+        except ServiceError as error:
+            if is_unknown_method(error):
+                return None
+            raise
+        return response.epoch
 
     async def rule(self, clinic_id: ClinicId) -> SecurityRule:
         request = policy_pb2.GetRuleRequest(clinic_id=clinic_id)
