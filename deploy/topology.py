@@ -101,7 +101,11 @@ class Topology:
             "notifier": self._notifier(),
             # The relay carries ids only: it knows neither the provider nor the keyring.
             "relay": {"NOTIFIER_BROKER_URL": self._broker()},
-            "worker": {**self._notifier(), "NOTIFIER_HEARTBEAT_FILE": str(self.heartbeat)},
+            "worker": {
+                **self._notifier(),
+                **{f"NOTIFIER_{name}": self.settings.get(name, "") for name in ("SMTP_USER", "SMTP_PASSWORD")},
+                "NOTIFIER_HEARTBEAT_FILE": str(self.heartbeat),
+            },
         }
         found = {name: self._service(name, variables) for name, variables in own.items()}
         found["worker"] |= {name: self.settings[name] for name in _FOR_THE_WAY_OUT if name in self.settings}
@@ -172,6 +176,10 @@ class Topology:
             f"NOTIFIER_{name}": self.settings.get(name, "")
             for name in ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_FROM", "TWILIO_MESSAGING_SERVICE_SID")
         }
+        mail = {
+            f"NOTIFIER_{name}": self.settings.get(name, "")
+            for name in ("SMTP_HOST", "SMTP_PORT", "SMTP_SECURITY", "SMTP_ALLOW_UNENCRYPTED", "SMTP_FROM")
+        }
         real = bool(account["NOTIFIER_TWILIO_ACCOUNT_SID"])
         return {
             "NOTIFIER_LISTEN": self._at("notifier"),
@@ -183,6 +191,7 @@ class Topology:
             "NOTIFIER_CALLBACK_URL": "" if real else self.gateway,
             "NOTIFIER_STANDIN_URL": self.twilio,
             **account,
+            **mail,
         }
 
     def _broker(self) -> str:

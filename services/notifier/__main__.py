@@ -76,6 +76,7 @@ def worker() -> None:
         SystemClock(),
         settings.product_name,
         settings.status_callback,
+        providers.mailer_from_settings(settings),
     )
     celery = queue.make_app(settings.broker_url, settings.broker_password.get_secret_value())
     worker_process.add_task(celery, dispatch.send, loop)
@@ -114,12 +115,11 @@ async def _serve(settings: FrontSettings) -> None:
     from services.notifier.servicer import ALLOWED, NotifierServicer
 
     database = _database(settings)
-    await database.open()
     store, clock = DeliveryStore(database), SystemClock()
     found = providers.from_settings(settings)
     keyring = _keyring(settings.keyring_file)
     deliveries = Deliveries(store, keyring, found.is_there, clock)
-    notices = Notices(store, keyring, found.is_there, can_mail=False, clock=clock)
+    notices = Notices(store, keyring, found.is_there, can_mail=bool(settings.smtp_host), clock=clock)
     callbacks = Callbacks(store, found.configured, settings.status_callback, clock)
     sealer = Sealer(
         Database(settings.sealer_database_url, settings.sealer_database_password.get_secret_value(), 1), clock
@@ -132,9 +132,11 @@ async def _serve(settings: FrontSettings) -> None:
     )
     serve_audit(server, database)
     server.follow(store.ping)
-    await sealer.start()
-    await server.start()
     try:
+        # A pool that is left open would keep a start that failed from ending, and from saying why.
+        await database.open()
+        await sealer.start()
+        await server.start()
         await server.run_until_stopped()
     finally:
         await sealer.close()
@@ -147,7 +149,6 @@ async def _relay(settings: RelaySettings) -> None:
     from services.notifier.relay_store import QueuedSignal, RelayStore
 
     database = _database(settings)
-    await database.open()
     publisher = queue.Publisher(queue.make_app(settings.broker_url, settings.broker_password.get_secret_value()))
     relay_ = Relay(
         RelayStore(database),
@@ -161,6 +162,7 @@ async def _relay(settings: RelaySettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     try:
+        await database.open()
         await relay_.run(stopped)
     finally:
         publisher.close()

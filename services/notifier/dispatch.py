@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from datetime import timedelta
+from typing import cast
 
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
@@ -17,11 +18,14 @@ from services.notifier import envelope, notice_texts, texts
 from services.notifier.measures import CHANGES, LOCKED_OUT, PROVIDER_SECONDS
 from services.notifier.model import (
     LEAST_LIFE,
+    Channel,
     Claim,
     Delivery,
     DeliveryId,
     Happening,
     Kind,
+    Mail,
+    Mailer,
     NoticeKind,
     Outcome,
     Provider,
@@ -55,6 +59,7 @@ class Dispatch:
         clock: Clock,
         product_name: str,
         status_callback: str | None,
+        mailer: Mailer | None = None,
     ) -> None:
         self._store = store
         self._keyring = keyring
@@ -63,6 +68,7 @@ class Dispatch:
         self._clock = clock
         self._product_name = product_name
         self._status_callback = status_callback
+        self._mailer = mailer
 
     async def send(self, delivery_id: DeliveryId) -> None:
         """Sends the delivery if it is due and nobody else has it; else does nothing."""
@@ -74,11 +80,13 @@ class Dispatch:
         request_id_var.set(claim.delivery.request_id)
         CHANGES.labels(State.SENDING, "").inc()
         _log.info("delivery_claimed", delivery_id=delivery_id, attempt=claim.delivery.attempt)
-        provider = await self._find_provider()
+        by_mail = claim.delivery.channel is Channel.EMAIL
+        provider = self._mailer if by_mail else await self._find_provider()
         outcome = await self._call(provider, claim) if provider else Outcome(Verdict.NOT_SENT, "no_provider")
-        await self._keep_trying(lambda: self._record(claim.delivery, outcome, provider))
+        name = provider.name if provider else ""
+        await self._keep_trying(lambda: self._record(claim.delivery, outcome, name))
 
-    async def _call(self, provider: Provider, claim: Claim) -> Outcome:
+    async def _call(self, provider: Provider | Mailer, claim: Claim) -> Outcome:
         delivery = claim.delivery
         try:
             content = envelope.unseal(self._keyring, delivery.id, claim.sealed)
@@ -88,33 +96,43 @@ class Dispatch:
         seconds_left = int((delivery.not_after - self._clock.now()).total_seconds())
         if seconds_left < LEAST_LIFE.total_seconds():  # the process stood still since the claim
             return Outcome(Verdict.NOT_SENT, "too_late")
-        text = Text(
-            to=content.to,
-            body=self._body(delivery, content),
-            valid_seconds=min(seconds_left, _LONGEST_VALIDITY_SECONDS),
-            status_callback=f"{self._status_callback}?delivery={delivery.id}" if self._status_callback else None,
-        )
+        call = self._prepared(provider, delivery, content, seconds_left)
         started = time.perf_counter()
-        outcome = await asyncio.get_running_loop().run_in_executor(self._threads, provider.send, text)
+        outcome = await asyncio.get_running_loop().run_in_executor(self._threads, call)
         PROVIDER_SECONDS.labels(delivery.channel, outcome.verdict).observe(time.perf_counter() - started)
         return outcome
 
-    def _body(self, delivery: Delivery, content: envelope.Content) -> str:
-        match delivery.kind, content.says:
-            case Kind() as kind, str(code):
-                return texts.render(kind, delivery.locale, code, self._product_name)
-            case NoticeKind() as kind, Happening() as happening:
-                return notice_texts.text_message(kind, delivery.locale, happening, self._product_name)
-        raise AssertionError("a row's kind and what is sealed in it were written together")
+    def _prepared(
+        self, provider: Provider | Mailer, delivery: Delivery, content: envelope.Content, seconds_left: int
+    ) -> Callable[[], Outcome]:
+        """The call that remains to be made. A code is only ever put in a text message."""
+        locale, product = delivery.locale, self._product_name
+        match delivery.channel, delivery.kind, content.says:
+            case Channel.EMAIL, NoticeKind() as kind, Happening() as happening:
+                subject, body = notice_texts.mail(kind, locale, happening, product)
+                mail = Mail(delivery.id, content.to, subject, body, self._clock.now())
+                return lambda: cast(Mailer, provider).send(mail)
+            case Channel.SMS, NoticeKind() as kind, Happening() as happening:
+                body = notice_texts.text_message(kind, locale, happening, product)
+            case Channel.SMS, Kind() as kind, str(code):
+                body = texts.render(kind, locale, code, product)
+            case _:
+                raise AssertionError("a row's kind and channel and what is sealed in it were written together")
+        text = Text(
+            to=content.to,
+            body=body,
+            valid_seconds=min(seconds_left, _LONGEST_VALIDITY_SECONDS),
+            status_callback=f"{self._status_callback}?delivery={delivery.id}" if self._status_callback else None,
+        )
+        return lambda: cast(Provider, provider).send(text)
 
-    async def _record(self, claimed: Delivery, outcome: Outcome, provider: Provider | None) -> None:
+    async def _record(self, claimed: Delivery, outcome: Outcome, name: str) -> None:
         now = self._clock.now()
-        name = provider.name if provider else ""
         match outcome.verdict:
             case Verdict.ACCEPTED:
                 state, reason = State.SENT, None
             case Verdict.REFUSED:
-                state, reason = State.FAILED, texts.reason_for(outcome.code)
+                state, reason = State.FAILED, outcome.reason or texts.reason_for(outcome.code)
             case Verdict.UNKNOWN:
                 state, reason = State.UNKNOWN, outcome.reason
             case Verdict.NOT_SENT | Verdict.BUSY | Verdict.LOCKED_OUT:

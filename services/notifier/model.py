@@ -168,13 +168,28 @@ class Text:
         return "Text(…)"
 
 
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A message that a mail server is asked to send. `id` is the same at every attempt. Never shown in a
+    representation."""
+
+    id: DeliveryId
+    to: str
+    subject: str
+    body: str
+    at: datetime
+
+    def __repr__(self) -> str:
+        return "Mail(…)"
+
+
 class Verdict(StrEnum):
     """What is certain after a call to the provider."""
 
     ACCEPTED = "accepted"  # 2xx: it will send it
     NOT_SENT = "not_sent"  # it never heard of it: try again
-    BUSY = "busy"  # 429: try again later
-    LOCKED_OUT = "locked_out"  # 401: our credentials are wrong; try again, and alert
+    BUSY = "busy"  # try again later
+    LOCKED_OUT = "locked_out"  # our credentials are wrong; try again, and alert
     REFUSED = "refused"  # it will not send this
     UNKNOWN = "unknown"  # it may or may not send it: never again by itself
 
@@ -199,6 +214,14 @@ class Provider(Protocol):
 
     def signed(self, url: str, form: dict[str, str], signature: str) -> bool:
         """Whether this callback came from the provider."""
+
+
+class Mailer(Protocol):
+    """Sends e-mail, on the same terms."""
+
+    name: str
+
+    def send(self, mail: Mail) -> Outcome: ...
 
 
 @dataclass(frozen=True, slots=True)

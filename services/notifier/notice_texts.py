@@ -1,13 +1,14 @@
-"""What a notice says by text message: what happened, when, where from, and what to do about it.
+"""What a notice says, by text message and by e-mail: what happened, when, where from, and what to do about it.
 
-Invariant: two messages in GSM's letters at most, and nothing in them that a stranger could have worded: an address is
-an IP address, a browser a few plain words, or neither is said.
+Invariant: a text is two messages in GSM's letters at most, and nothing in either could have been worded by a stranger:
+an address is an IP address, a browser a few plain words, or neither is said.
 """
 
 import ipaddress
 import re
 
 from services.notifier import notice_times, sms
+from services.notifier.mail_words import CLOSES, SUBJECTS
 from services.notifier.model import Happening, NoticeKind, State
 from services.notifier.notice_words import ADVISES, SAYS
 
@@ -33,6 +34,16 @@ def text_message(kind: NoticeKind, locale: str, happening: Happening, product: s
         if sms.fits_two_messages(body):
             break
     return body
+
+
+def mail(kind: NoticeKind, locale: str, happening: Happening, product: str) -> tuple[str, str]:
+    """Subject and body, in plain text."""
+    language = _language(locale)
+    where = [_address(happening.address), _browser(happening.browser)]
+    closing = CLOSES[language].format(product=product)
+    subjects = SUBJECTS[language]
+    subject = f"{product}: {subjects.get(kind, subjects[''])}"
+    return subject, "\n\n".join((*_sentences(kind, locale, happening, where), closing)) + "\n"
 
 
 def languages() -> list[str]:

@@ -32,6 +32,9 @@ class Notices:
         self._can_mail = can_mail
         self._clock = clock
 
+    def can_send_email(self) -> bool:
+        return self._can_mail
+
     async def notify(self, notice: Notice) -> list[Delivery]:
         """The notice's deliveries, new and earlier ones. None for a channel that is not given or not there."""
         now = self._clock.now()

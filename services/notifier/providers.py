@@ -1,4 +1,5 @@
-"""Which SMS provider there is: Twilio where an account is configured, else the stand-in while it answers, else none."""
+"""Which SMS provider there is: Twilio where an account is configured, else the stand-in while it answers, else none;
+and which mail server."""
 
 import asyncio
 import http.client
@@ -6,8 +7,9 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from services.notifier.model import Provider
+from services.notifier.model import Mailer, Provider
 from services.notifier.settings import Settings
+from services.notifier.smtp_mail import SmtpMail
 from services.notifier.twilio_sms import TwilioSms
 
 _BELIEVED_SECONDS = 5.0
@@ -40,6 +42,21 @@ def from_settings(settings: Settings) -> "Providers":
         )
         return Providers(standin, settings.standin_url)
     return Providers(None, None)
+
+
+def mailer_from_settings(settings: Settings) -> Mailer | None:
+    if not settings.smtp_host or not settings.smtp_from:
+        return None
+    return SmtpMail(
+        settings.smtp_host,
+        settings.mail_port,
+        settings.smtp_security,
+        sender=settings.smtp_from,
+        sender_name=settings.product_name,
+        user=settings.smtp_user,
+        password=settings.smtp_password.get_secret_value() if settings.smtp_password else None,
+        timeout_seconds=settings.smtp_timeout_seconds,
+    )
 
 
 class Providers:

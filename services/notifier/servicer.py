@@ -56,7 +56,8 @@ class NotifierServicer(GeneratedServicer):
         return self._answer(await self._deliveries.get(request.delivery_id))
 
     async def GetCapabilities(self, request: pb.GetCapabilitiesRequest, context: Any) -> pb.Capabilities:  # noqa: N802
-        return pb.Capabilities(sms=await self._deliveries.can_send_sms())
+        sms = await self._deliveries.can_send_sms()
+        return pb.Capabilities(sms=sms, email=self._notices.can_send_email())
 
     async def Notify(self, request: pb.NotifyRequest, context: Any) -> pb.NotifyResponse:  # noqa: N802
         kind = _NOTICE_KINDS.get(request.kind)

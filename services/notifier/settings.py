@@ -1,16 +1,22 @@
 """The notifier's settings. The front, the relay and the worker know the same names, so that one environment serves all
 three; each insists only on what it uses, so that none needs to hold another's secrets."""
 
+import ipaddress
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.common.settings import MigrationSettings, ServiceSettings
+from services.notifier.addresses import is_mailable
+
+_SMTP_PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
 
 class Settings(ServiceSettings):
-    """`NOTIFIER_…`. Without Twilio's account and an answering stand-in, text messages are off."""
+    """`NOTIFIER_…`. Without Twilio's account and an answering stand-in, text messages are off; without `smtp_host`,
+    e-mail is."""
 
     model_config = SettingsConfigDict(env_prefix="NOTIFIER_", frozen=True, extra="forbid", env_ignore_empty=True)
 
@@ -37,6 +43,17 @@ class Settings(ServiceSettings):
     standin_from: str = "+15005550006"
     standin_callback_url: str | None = None
     """Base of the status callbacks' address while the stand-in sends: it is nearer than `public_url`."""
+    smtp_host: str | None = None
+    smtp_port: int | None = Field(default=None, ge=1, le=65_535)
+    """Default: 587 for starttls, 465 for tls, 25 for none."""
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_allow_unencrypted: bool = False
+    """Leave for `none` to a mail server that is not on this machine."""
+    smtp_user: str | None = None
+    smtp_password: SecretStr | None = None
+    smtp_from: str | None = None
+    smtp_timeout_seconds: float = Field(default=10.0, gt=0, le=20)
+    """For each answer of the mail server."""
     sealer_database_url: str | None = None
     sealer_database_password: SecretStr | None = None
     heartbeat_file: Path | None = None
@@ -51,6 +68,26 @@ class Settings(ServiceSettings):
         if self.standin_url and not (self.standin_account_sid and self.standin_auth_token):
             raise ValueError("standin_url needs standin_account_sid and standin_auth_token")
         return self
+
+    @model_validator(mode="after")
+    def _has_a_whole_mail_server(self) -> "Settings":
+        if bool(self.smtp_host) != bool(self.smtp_from):
+            raise ValueError("e-mail needs smtp_host and smtp_from, or neither of them")
+        if bool(self.smtp_user) != bool(self.smtp_password):
+            raise ValueError("smtp_user and smtp_password go together")
+        if self.smtp_from and not is_mailable(self.smtp_from):
+            raise ValueError("smtp_from must be a plain e-mail address, such as no-reply@example.org")
+        plain = self.smtp_security == "none" and not self.smtp_allow_unencrypted
+        if self.smtp_host and plain and not _is_loopback(self.smtp_host):
+            raise ValueError(
+                "smtp_security none sends notices over the network for anyone to read: use starttls or tls, or say"
+                " smtp_allow_unencrypted"
+            )
+        return self
+
+    @property
+    def mail_port(self) -> int:
+        return self.smtp_port or _SMTP_PORTS[self.smtp_security]
 
     @property
     def status_callback(self) -> str | None:
@@ -90,3 +127,10 @@ class WorkerSettings(Settings):
 
 class NotifierMigrationSettings(MigrationSettings):
     model_config = SettingsConfigDict(env_prefix="NOTIFIER_", frozen=True, extra="ignore", env_ignore_empty=True)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

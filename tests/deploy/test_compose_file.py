@@ -110,6 +110,14 @@ def test_each_container_sees_its_own_secrets_and_nobody_else_s() -> None:
         assert bool(whole) == (name in ("bootstrap", "databases")), name
 
 
+def test_the_mail_server_s_password_goes_to_the_worker_alone() -> None:
+    """The front only says that e-mail is there; both know where and from whom."""
+    given = {name: str(service.get("environment", "")) for name, service in SERVICES.items()}
+    assert {name for name in given if "${SMTP_PASSWORD:-}" in given[name]} == {"worker"}
+    for variable in ("SMTP_HOST", "SMTP_FROM", "SMTP_SECURITY"):
+        assert {name for name in given if f"${{{variable}:-}}" in given[name]} == {"notifier", "worker"}
+
+
 def test_the_example_names_every_variable_that_is_read_with_its_default() -> None:
     """A line for each, and no other."""
     compose = (ROOT / "docker-compose.yml").read_text() + (ROOT / "deploy" / "compose.traces.yml").read_text()
@@ -133,6 +141,9 @@ def test_the_local_stack_takes_the_same_names(tmp_path: Path) -> None:
     assert "127.0.0.1:18123" in topology.commands()["twilio"]
     reached = {value for environment in environments.values() for value in environment.values()}
     assert {value for name, value in given.items() if name != "STANDIN_PORT"} <= reached
+    assert environments["worker"]["NOTIFIER_SMTP_PASSWORD"] == given["SMTP_PASSWORD"]
+    holders = {name for name, environment in environments.items() if given["SMTP_PASSWORD"] in environment.values()}
+    assert holders == {"worker"}  # the front only says that e-mail is there
     for process in ("identity", "otp", "policy", "notifier", "relay", "worker"):
         prefix = "NOTIFIER" if process in ("relay", "worker") else process.upper()
         assert environments[process][f"{prefix}_LOG_LEVEL"] == given["LOG_LEVEL"]

@@ -240,8 +240,11 @@ class Client:
     def status(self, delivery_id: str) -> str:
         return self.get(delivery_id).status
 
+    def capabilities(self) -> pb.Capabilities:
+        return self._stub.GetCapabilities(pb.GetCapabilitiesRequest(), timeout=30, wait_for_ready=True)
+
     def can_send(self) -> bool:
-        return self._stub.GetCapabilities(pb.GetCapabilitiesRequest(), timeout=30, wait_for_ready=True).sms
+        return self.capabilities().sms
 
     def call_back(self, form: dict[str, str], signature: str, query: str) -> None:
         request = pb.ReceiveTwilioStatusRequest(form=form, signature=signature, query=query)

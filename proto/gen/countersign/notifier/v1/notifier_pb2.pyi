@@ -296,15 +296,19 @@ class Capabilities(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SMS_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
     sms: _builtins.bool
+    email: _builtins.bool
+    """for notices; codes never go by e-mail"""
     def __init__(
         self,
         *,
         sms: _builtins.bool = ...,
+        email: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sms", b"sms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "sms", b"sms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
