@@ -80,7 +80,7 @@ async def test_a_mark_is_renewed_while_it_serves_and_nobody_waits_for_it(
     postgres: EmbeddedPostgres,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(policy_peer, "_EPOCH_SECONDS", 1.0)
+    monkeypatch.setattr(policy_peer, "_SECONDS", 1.0)
     person.stack.clock.advance(AT_ONCE * 0.75)
     with hanging(identity_databases["policy"][0], postgres):
         assert (await person.call("GET", WORK)).status_code == 200

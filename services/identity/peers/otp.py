@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from countersign.otp.v1.otp_pb2_grpc import OtpAsyncStub
 
 _SECONDS = 2.0
-_EPOCH_SECONDS = 1.5  # a read of one row; where it does not come, otp is asked for nothing more (F02)
 _VERIFY_SECONDS = 2.5
 _CODES_SECONDS = 2.9  # ten backup codes may be hashed in it; nothing hangs longer than 3 s (F02)
 
@@ -111,7 +110,7 @@ class OtpPeer:
         """What counts the changes of anybody's factors in the clinic; None where otp is too old to count them."""
         request = otp_pb2.GetFactorsEpochRequest(clinic_id=clinic_id)
         try:
-            response = await self._peer.call(self._peer.stub.GetFactorsEpoch, request, _EPOCH_SECONDS, repeatable=True)
+            response = await self._peer.call(self._peer.stub.GetFactorsEpoch, request, _SECONDS, repeatable=True)
         except ServiceError as error:
             if is_unknown_method(error):
                 return None

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from countersign.policy.v1.policy_pb2_grpc import PolicyAsyncStub
 
 _SECONDS = 1.5
-_EPOCH_SECONDS = 1.5
 _LEAST_IDLE_MINUTES, _MOST_IDLE_MINUTES = 5, 60
 
 TO_WIRE = {
@@ -88,7 +87,7 @@ class PolicyPeer:
         """What counts everything that could change a decision in the clinic; None where policy is too old to say."""
         request = policy_pb2.GetEpochRequest(clinic_id=clinic_id)
         try:
-            response = await self._peer.call(self._peer.stub.GetEpoch, request, _EPOCH_SECONDS, repeatable=True)
+            response = await self._peer.call(self._peer.stub.GetEpoch, request, _SECONDS, repeatable=True)
         except ServiceError as error:
             if is_unknown_method(error):
                 return None
