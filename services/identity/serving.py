@@ -46,8 +46,9 @@ async def serve(gateway: Gateway) -> None:
     # that what follows still runs and the process ends as one that was asked to.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, drain)
-    await gateway.open()
     try:
+        # A pool that is left open would keep a start that failed from ending, and from saying why.
+        await gateway.open()
         if rpc is not None:
             await rpc.start()
         await server.serve()

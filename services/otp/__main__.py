@@ -43,8 +43,9 @@ def migrate() -> None:
 
 async def _serve(settings: OtpSettings) -> None:
     service = OtpService(settings, SystemClock())
-    await service.start()
     try:
+        # A pool that is left open would keep a start that failed from ending, and from saying why.
+        await service.start()
         await service.server.run_until_stopped()
     finally:
         await service.close()

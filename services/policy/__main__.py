@@ -54,7 +54,6 @@ async def _serve(settings: PolicySettings) -> None:
     database = Database(
         settings.database_url, settings.database_password.get_secret_value(), settings.database_pool_size
     )
-    await database.open()
     sealer = Sealer(
         Database(settings.sealer_database_url, settings.sealer_database_password.get_secret_value(), 1), SystemClock()
     )
@@ -66,9 +65,11 @@ async def _serve(settings: PolicySettings) -> None:
     )
     serve_audit(server, database)
     server.follow(database.ping)
-    await sealer.start()
-    await server.start()
     try:
+        # A pool that is left open would keep a start that failed from ending, and from saying why.
+        await database.open()
+        await sealer.start()
+        await server.start()
         await server.run_until_stopped()
     finally:
         await sealer.close()
