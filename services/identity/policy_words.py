@@ -8,7 +8,6 @@ from enum import StrEnum
 from services.identity.model import (
     BypassId,
     Client,
-    Clinic,
     ClinicId,
     Decision,
     Method,
@@ -155,7 +154,6 @@ class Weighed:
     """A user as a preview needs to know them."""
 
     user_id: UserId
-    clinic: Clinic
     has_phone: bool
     factors: UserFactors
 

@@ -5,7 +5,7 @@ stands, are the ones that the next request will meet.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -116,14 +116,15 @@ class Previews:
 
         async def look(batch: list[Listed]) -> list[Previewed]:
             factors = await self._otp.factors([user.id for user in batch])
-            weighed = [
-                Weighed(user.id, clinic, user.has_phone, held) for user, held in zip(batch, factors, strict=True)
-            ]
-            foreseen = await self._settings.preview(clinic.id, weighed, available, would_be)
-            return [
-                await self._previewed(user, held, one, sessions.get(user.id, []), now)
-                for user, held, one in zip(batch, factors, foreseen, strict=True)
-            ]
+            weighed = [Weighed(user.id, user.has_phone, held) for user, held in zip(batch, factors, strict=True)]
+            foreseen = await self._settings.preview(clinic, weighed, available, would_be)
+            looked_at: list[Previewed] = []
+            for user, held in zip(batch, factors, strict=True):
+                live, one = sessions.get(user.id, ()), foreseen[user.id]
+                leave = None if live else one.now.bypass
+                proven = leave is not None and await self._sessions.has_proven_since(user.id, leave.granted_at)
+                looked_at.append(_previewed(user, held, one, live, now, has_proven_since=proven))
+            return looked_at
 
         found: list[Previewed] = []
         for start in range(0, len(batches), _SIDE_BY_SIDE):
@@ -134,27 +135,33 @@ class Previews:
             totals.count(previewed)
         return found, totals
 
-    async def _previewed(
-        self, user: Listed, factors: UserFactors, foreseen: Foreseen, live: Sequence[Session], now: datetime
-    ) -> Previewed:
-        leave = None if live else foreseen.now.bypass
-        proven = leave is not None and await self._sessions.has_proven_since(user.id, leave.granted_at)
-        return Previewed(
-            user=user,
-            now=_met(live, factors, foreseen.now, now, proven),
-            then=_met(live, factors, foreseen.then, now, proven),
-            reason=foreseen.then.reason,
-            has_session=bool(live),
-            has_factor=bool(factors.factors),
-            is_exempt=foreseen.is_exempt,
-        )
+
+def _previewed(
+    user: Listed,
+    factors: UserFactors,
+    foreseen: Foreseen,
+    live: Sequence[Session],
+    now: datetime,
+    *,
+    has_proven_since: bool,
+) -> Previewed:
+    return Previewed(
+        user=user,
+        now=_met(live, factors, foreseen.now, now, has_proven_since),
+        then=_met(live, factors, foreseen.then, now, has_proven_since),
+        reason=foreseen.then.reason,
+        has_session=bool(live),
+        has_factor=bool(factors.factors),
+        is_exempt=foreseen.is_exempt,
+    )
 
 
 def _met(
-    live: Iterable[Session], factors: UserFactors, decision: Decision, now: datetime, has_proven_since: bool
+    live: Sequence[Session], factors: UserFactors, decision: Decision, now: datetime, has_proven_since: bool
 ) -> SessionState:
     """The strictest of the states of the user's sessions; without one, that of the next sign-in."""
+    if not live:
+        at_sign_in = state_at_sign_in(factors, decision, has_proven_since=has_proven_since)
+        return at_sign_in or SessionState.SECOND_FACTOR_REQUIRED
     states = {state_of(session, factors, decision, now) for session in live}
-    if not states:
-        states = {state_at_sign_in(factors, decision, has_proven_since=has_proven_since)}
     return next((state for state in _STRICTEST if state in states), SessionState.SECOND_FACTOR_REQUIRED)

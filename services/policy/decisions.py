@@ -16,6 +16,7 @@ from services.policy.store.standings import Standing, Standings
 MOST_SUBJECTS = 500
 """In one request: the answer about that many stays under the 4 MiB that a message may have, with as many holds as a
 clinic may have, and nobody else's decision waits long for it."""
+NOBODY = UserId("")
 
 
 class Decider:
@@ -28,9 +29,13 @@ class Decider:
         self._made: dict[tuple[Subject, UserSetting | None, Bypass | None], Decision] = {}
 
     def decide(self, subject: Subject) -> Decision:
-        setting = self._standing.settings.get(subject.user_id)
-        bypass = self._standing.bypasses.get(subject.user_id)
-        alike = (replace(subject, user_id=UserId("")), setting, bypass)
+        return self.decide_as(replace(subject, user_id=NOBODY), subject.user_id)
+
+    def decide_as(self, subject: Subject, user_id: UserId) -> Decision:
+        """For the user, of whom is known what `subject` says of nobody yet."""
+        setting = self._standing.settings.get(user_id)
+        bypass = self._standing.bypasses.get(user_id)
+        alike = (subject, setting, bypass)
         if (made := self._made.get(alike)) is None:
             facts = Facts(self._standing.rule, subject, self._at, self._standing.holds, setting, bypass)
             made = self._made[alike] = decide(facts)
@@ -44,7 +49,7 @@ class Decisions:
 
     async def decide(self, subjects: Sequence[Subject]) -> list[Decision]:
         """One decision a subject, in their order."""
-        check_count(subjects)
+        check_count(subjects, "subjects")
         if not subjects:
             return []
         at = self._clock.now()
@@ -63,6 +68,6 @@ class Decisions:
         return epoch
 
 
-def check_count(subjects: Sequence[object]) -> None:
-    if len(subjects) > MOST_SUBJECTS:
-        raise invalid("subjects", f"must be at most {MOST_SUBJECTS} in one request")
+def check_count(asked_for: Sequence[object], field: str) -> None:
+    if len(asked_for) > MOST_SUBJECTS:
+        raise invalid(field, f"must be at most {MOST_SUBJECTS} in one request")

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from services.common.clock import Clock
-from services.policy.decisions import Decider, check_count
+from services.policy.decisions import NOBODY, Decider, check_count
 from services.policy.holds import check_demand
-from services.policy.model import Actor, ClinicId, ClinicRule, Decision, Hold, RuleChange, Subject
+from services.policy.model import Actor, ClinicId, ClinicRule, Decision, Hold, RuleChange, Subject, UserId
 from services.policy.refusals import invalid, unknown_clinic
 from services.policy.rule_changes import changed_rule
 from services.policy.schedule import coming_at
@@ -28,6 +28,14 @@ class WouldBeHold:
 
 
 @dataclass(frozen=True, slots=True)
+class Alike:
+    """Users of whom the same is known."""
+
+    subject: Subject
+    user_ids: tuple[UserId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PreviewOfUser:
     now: Decision
     then: Decision
@@ -41,14 +49,15 @@ class Previews:
         self._clock = clock
 
     async def preview(
-        self, clinic_id: ClinicId, subjects: Sequence[Subject], would_be: RuleChange | WouldBeHold
+        self, clinic_id: ClinicId, people: Sequence[Alike], would_be: RuleChange | WouldBeHold
     ) -> list[PreviewOfUser]:
-        """One a subject, in their order."""
-        check_count(subjects)
-        if any(subject.clinic_id != clinic_id for subject in subjects):
-            raise invalid("subjects", "must be of the clinic that would change")
+        """One a user, in their order."""
+        user_ids = [user_id for alike in people for user_id in alike.user_ids]
+        check_count(user_ids, "people")
+        if any(alike.subject.clinic_id != clinic_id for alike in people):
+            raise invalid("people", "must be of the clinic that would change")
         at = self._clock.now()
-        found = await self._standings.read([clinic_id], [subject.user_id for subject in subjects], at)
+        found = await self._standings.read([clinic_id], user_ids, at)
         standing = found.get(clinic_id)
         if standing is None:
             raise unknown_clinic()
@@ -56,7 +65,9 @@ class Previews:
         now, then = Decider(standing, at), Decider(replace(standing, rule=rule, holds=holds), then_at)
         exempt = {user_id for user_id, setting in standing.settings.items() if setting.is_exempt(at)}
         return [
-            PreviewOfUser(now.decide(subject), then.decide(subject), subject.user_id in exempt) for subject in subjects
+            PreviewOfUser(now.decide_as(subject, user_id), then.decide_as(subject, user_id), user_id in exempt)
+            for subject, of_user_ids in ((replace(alike.subject, user_id=NOBODY), alike.user_ids) for alike in people)
+            for user_id in of_user_ids
         ]
 
 

@@ -65,7 +65,6 @@ class PolicyServicer(policy_pb2_grpc.PolicyServicer):
         return wire.wire_rule(rule)
 
     async def Preview(self, request: policy_pb2.PreviewRequest, context: Any) -> policy_pb2.PreviewResponse:  # noqa: N802
-        subjects = [wire.subject(subject) for subject in request.subjects]
         would_be: RuleChange | WouldBeHold
         if request.HasField("change"):
             clinic_id, would_be = ClinicId(request.change.clinic_id), wire.rule_change(request.change)
@@ -73,16 +72,7 @@ class PolicyServicer(policy_pb2_grpc.PolicyServicer):
             clinic_id, would_be = ClinicId(request.hold.clinic_id), wire.would_be_hold(request.hold)
         else:
             raise invalid("would_be", "is missing")
-        found = await self._previews.preview(clinic_id, subjects, would_be)
-        user_ids = [subject.user_id for subject in subjects]
-        now = wire.wire_decisions(user_ids, [preview.now for preview in found])
-        then = wire.wire_decisions(user_ids, [preview.then for preview in found])
-        return policy_pb2.PreviewResponse(
-            users=[
-                policy_pb2.Preview(now=before, then=after, exempt=preview.exempt)
-                for before, after, preview in zip(now, then, found, strict=True)
-            ]
-        )
+        return wire.wire_previews(await self._previews.preview(clinic_id, wire.people(request.people), would_be))
 
     async def ListHolds(self, request: policy_pb2.ListHoldsRequest, context: Any) -> policy_pb2.HoldList:  # noqa: N802
         holds = await self._holds.living(ClinicId(request.clinic_id))

@@ -23,7 +23,7 @@ from services.policy.model import (
     Subject,
     UserId,
 )
-from services.policy.preview import WouldBeHold
+from services.policy.preview import Alike, PreviewOfUser, WouldBeHold
 from services.policy.refusals import invalid
 from services.policy.requirements import Expiry, SettingChange, SettingWithBypass
 
@@ -108,6 +108,29 @@ def setting_change(message: policy_pb2.SetRequirementRequest) -> SettingChange:
         expiry=Expiry(_moment(message.expiry, "expires_at")) if message.HasField("expiry") else None,
         is_phone_lifted=not message.phone_required if message.HasField("phone_required") else None,
     )
+
+
+def people(messages: Iterable[policy_pb2.Alike]) -> list[Alike]:
+    return [
+        Alike(subject(message.subject), tuple(UserId(user_id) for user_id in message.user_ids)) for message in messages
+    ]
+
+
+def wire_previews(previews: Sequence[PreviewOfUser]) -> policy_pb2.PreviewResponse:
+    """Each decision once: of the users, only which is theirs."""
+    response, places = policy_pb2.PreviewResponse(), dict[int, int]()
+
+    def place(decision: Decision) -> int:
+        known = places.get(id(decision))
+        if known is None:
+            known = places[id(decision)] = len(places)
+            response.decisions.append(_wire_decision(decision))
+        return known
+
+    response.now.extend([place(preview.now) for preview in previews])
+    response.then.extend([place(preview.then) for preview in previews])
+    response.exempt.extend([preview.exempt for preview in previews])
+    return response
 
 
 def wire_decisions(user_ids: Sequence[UserId], decisions: Sequence[Decision]) -> list[policy_pb2.Decision]:

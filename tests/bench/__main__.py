@@ -1,7 +1,7 @@
 """`make bench`: sign-ins, TOTP verifications, session checks and forward-auth a second, each beside its floor, and what
 a change of a clinic's rule costs, on a local stack of the bench's own.
 
-    python -m tests.bench [--quick] [--rounds N] [--only sign-in|verification|session|rule]
+    python -m tests.bench [--quick] [--rounds N] [--only sign-in|verification|session|rule|preview]
 
 Phases take turns (ours, floor, ours …). A round in which the machine's own speed moved by more than 15 % is void and
 run again; a code accepted twice voids everything.
@@ -133,6 +133,7 @@ async def measure(stack: Stack, bench: Bench, only: str | None) -> list[str]:
         await echo.close()
     if only in (None, "rule"):
         told += await stopping(stack, unproven)
+    if only in (None, "rule", "preview"):
         stack.add_people(PREVIEW_PEOPLE, with_factor=False)
         told += await preview(stack, stack.administrator_token(), PREVIEW_PEOPLE, bench.rounds)
     return told
@@ -142,7 +143,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="short phases, three rounds: to see that it runs")
     parser.add_argument("--rounds", type=int, help="rounds a series (5)")
-    parser.add_argument("--only", choices=["sign-in", "verification", "session", "rule"])
+    parser.add_argument("--only", choices=["sign-in", "verification", "session", "rule", "preview"])
     chosen = parser.parse_args()
     bench = Bench(chosen.rounds or (3 if chosen.quick else 5), *((1.5, 1.0) if chosen.quick else (4.0, 3.0)))
     began = time.monotonic()

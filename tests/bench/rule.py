@@ -12,6 +12,7 @@ from countersign.policy.v1 import policy_pb2
 from countersign.policy.v1.policy_pb2_grpc import PolicyStub
 
 from tests.bench.connection import Connection
+from tests.bench.machine import CpuMeter
 from tests.bench.sign_in import Unsafe
 from tests.bench.stack import Stack
 
@@ -59,6 +60,8 @@ async def stopping(stack: Stack, tokens: list[str]) -> list[str]:
 async def preview(stack: Stack, token: str, people: int, rounds: int) -> list[str]:
     """Asks what the rule would do, as an administrator before switching it on."""
     seconds: list[float] = []
+    names = ("identity", "policy", "otp", "postgres")
+    meter = CpuMeter({name: stack.processes[name] for name in names})
     watched = {name: _Memory(stack.processes[name]) for name in ("identity", "policy", "otp")}
     async with httpx.AsyncClient(base_url=stack.told["gateway"], timeout=60, trust_env=False) as client:
         for _ in range(rounds):
@@ -71,11 +74,13 @@ async def preview(stack: Stack, token: str, people: int, rounds: int) -> list[st
             seconds.append(time.perf_counter() - began)
             if answer.status_code != 200 or len(answer.json()["users"]) < people:
                 raise RuntimeError(f"the preview was answered {answer.status_code} {answer.text[:300]}")
+    spent = meter.split()
     more = {name: memory.more_mib() for name, memory in watched.items()}
     reaches = max(seconds) <= PREVIEW_AIM_SECONDS and sum(more.values()) <= PREVIEW_AIM_MIB
     return [
         f"A preview of the rule for {people:,} people",
         f"  {'the slowest of ' + str(rounds):<34} {max(seconds):.2f} s, the fastest {min(seconds):.2f} s",
+        f"  {'of a core, each':<34} " + ", ".join(f"{name} {spent[name] / rounds / 1_000_000:.2f} s" for name in names),
         f"  {'more memory at its highest':<34} " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in more.items()),
         f"  {'':<34} {'reaches' if reaches else 'MISSES'} the aim of {PREVIEW_AIM_SECONDS:.0f} s and"
         f" {PREVIEW_AIM_MIB} MiB",

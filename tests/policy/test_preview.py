@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
@@ -33,15 +34,43 @@ from tests.policy.conftest import NOW, Service
 DAY = timedelta(days=1)
 
 
+@dataclass
+class Shown:
+    now: policy_pb2.Decision
+    then: policy_pb2.Decision
+    exempt: bool
+
+
 async def preview(
     policy: Service,
     subjects: Sequence[policy_pb2.Subject],
     change: policy_pb2.ChangeRuleRequest | None = None,
     hold: policy_pb2.PutHoldRequest | None = None,
     seconds: float = 5.0,
-) -> list[policy_pb2.Preview]:
-    request = policy_pb2.PreviewRequest(subjects=subjects, change=change, hold=hold)
-    return list((await policy.peer.call(policy.peer.stub.Preview, request, seconds)).users)
+) -> list[Shown]:
+    """As identity asks: each of whom the same is known by the name of their kind."""
+    kinds: dict[bytes, policy_pb2.Alike] = {}
+    for one in subjects:
+        kind = policy_pb2.Subject()
+        kind.CopyFrom(one)
+        kind.ClearField("user_id")
+        alike = kinds.setdefault(kind.SerializeToString(deterministic=True), policy_pb2.Alike(subject=kind))
+        alike.user_ids.append(one.user_id)
+    request = policy_pb2.PreviewRequest(people=kinds.values(), change=change, hold=hold)
+    response = await policy.peer.call(policy.peer.stub.Preview, request, seconds)
+    asked = [user_id for alike in kinds.values() for user_id in alike.user_ids]
+    shown = {
+        user_id: Shown(whose(response.decisions[now], user_id), whose(response.decisions[then], user_id), exempt)
+        for user_id, now, then, exempt in zip(asked, response.now, response.then, response.exempt, strict=True)
+    }
+    return [shown[one.user_id] for one in subjects]
+
+
+def whose(decision: policy_pb2.Decision, user_id: str) -> policy_pb2.Decision:
+    assert not decision.user_id
+    named = policy_pb2.Decision(user_id=user_id)
+    named.MergeFrom(decision)
+    return named
 
 
 async def populate(policy: Service, clinic_id: str, chance: random.Random, users: int) -> list[policy_pb2.Subject]:
@@ -133,7 +162,7 @@ async def test_what_would_be_refused_is_refused_to_be_shown_and_nothing_is_writt
         await preview(policy, one, hold=policy_pb2.PutHoldRequest(clinic_id=clinic_id, name="No"))
     with refused(ErrorCode.INVALID_REQUEST, "would_be"):
         await preview(policy, one)
-    with refused(ErrorCode.INVALID_REQUEST, "subjects"):
+    with refused(ErrorCode.INVALID_REQUEST, "people"):
         await preview(policy, [subject("cli_other")], policy_pb2.ChangeRuleRequest(clinic_id=clinic_id))
     with refused(ErrorCode.NOT_FOUND):
         await preview(policy, [], policy_pb2.ChangeRuleRequest(clinic_id=new_clinic_id()))
@@ -148,11 +177,20 @@ async def test_the_largest_request_fits_in_a_message_both_ways_with_as_many_hold
         await put_hold(policy, clinic_id, f"{number:02}{'x' * 61}", hours=9)
     subjects = [subject(clinic_id, f"usr_{number:032}", has_phone=False) for number in range(MOST_SUBJECTS)]
     change = policy_pb2.ChangeRuleRequest(clinic_id=clinic_id, schedule=on_from(NOW + DAY))
-    request = policy_pb2.PreviewRequest(subjects=subjects, change=change)
+    with policy.owner() as connection:
+        connection.execute(
+            "INSERT INTO user_setting (clinic_id, user_id, requirement, reason, is_phone_lifted, set_by_kind, set_at)"
+            " SELECT %s, unnest(%s::text[]), 'exempt', 'On the ward', false, 'operator', %s",
+            [clinic_id, [one.user_id for one in subjects], NOW],
+        )
+    people = [policy_pb2.Alike(subject=subjects[0], user_ids=[one.user_id for one in subjects])]
+    request = policy_pb2.PreviewRequest(people=people, change=change)
     response = await policy.peer.call(policy.peer.stub.Preview, request, 20.0)
-    assert (len(response.users), response.ByteSize() < 4 << 20) == (MOST_SUBJECTS, True)
+    # Nobody stands like another, and each is told another thing then than now.
+    assert (len(response.decisions), response.ByteSize() < 4 << 20) == (2 * MOST_SUBJECTS, True)
+    assert len(response.now) == len(response.then) == MOST_SUBJECTS
     too_many = [*subjects, subject(clinic_id, "usr_more")]
-    with refused(ErrorCode.INVALID_REQUEST, "subjects"):
+    with refused(ErrorCode.INVALID_REQUEST, "people"):
         await preview(policy, too_many, change)
     with refused(ErrorCode.INVALID_REQUEST, "subjects"):
         await decide(policy, *too_many)

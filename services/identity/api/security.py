@@ -1,12 +1,15 @@
 """The clinic's rule of two-factor authentication: read, changed, and tried out before it is changed."""
 
+import asyncio
+import json
 import re
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header
 from pydantic import AfterValidator, BaseModel, Field, StrictBool, StrictInt
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, StreamingResponse
 
 from services.identity.api.fields import Body, Country, Moment, moment_of, rfc3339
 from services.identity.api.integrations import HoldView, Hours, IntegrationName, hold_as_json
@@ -32,6 +35,8 @@ router = APIRouter(tags=["clinic"])
 
 _Administrator = Annotated[Access, Depends(Admits.active(role=Role.ADMIN))]
 _FreshAdministrator = Annotated[Access, Depends(Admits.active(role=Role.ADMIN, step_up=True))]
+_ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_WRITTEN_AT_ONCE = 200
 _ENTITY_TAG = re.compile(r'(W/)?"([^"]*)"')
 
 
@@ -128,7 +133,7 @@ async def patch_security(
 
 
 @router.post("/v1/clinic/security/preview", response_model=PreviewView)
-async def post_preview(access: _Administrator, gateway: GatewayDep, body: PreviewRequest) -> JSONResponse:
+async def post_preview(access: _Administrator, gateway: GatewayDep, body: PreviewRequest) -> StreamingResponse:
     """What a change of the rule, or a hold, would do to everybody, before it is made."""
     of_hold = {"requires_two_factor", "max_device_trust_hours"}
     if body.hold is None:
@@ -141,7 +146,7 @@ async def post_preview(access: _Administrator, gateway: GatewayDep, body: Previe
         requires = True if body.requires_two_factor is None else body.requires_two_factor
         terms = HoldTerms(body.hold, requires, body.max_device_trust_hours)
         found, totals = await gateway.previews.of_hold(access.signed_in, terms)
-    return JSONResponse({"users": [_previewed(one) for one in found], "totals": _totals(totals)})
+    return StreamingResponse(_written(found, totals), media_type="application/json")
 
 
 def versions_of(if_match: str | None) -> frozenset[int] | None:
@@ -182,12 +187,28 @@ def _security(rule: SecurityRule, holds: list[Hold]) -> JSONResponse:
     return JSONResponse(body, headers={"ETag": f'"{rule.version}"'})
 
 
+async def _written(found: Sequence[Previewed], totals: Totals) -> AsyncIterator[str]:
+    """The answer about thousands in parts, between which others are served. What many share is written once."""
+    reasons: dict[int, str] = {}
+
+    def written(one: Previewed) -> str:
+        if (reason := reasons.get(id(one.reason))) is None:
+            reason = reasons[id(one.reason)] = _ENCODE(one.reason.as_json())
+        return f'{_ENCODE(_previewed(one))[:-1]},"reason":{reason}}}'
+
+    yield '{"users":['
+    for start in range(0, len(found), _WRITTEN_AT_ONCE):
+        yield ("," if start else "") + ",".join([written(one) for one in found[start : start + _WRITTEN_AT_ONCE]])
+        await asyncio.sleep(0)
+    yield f'],"totals":{_ENCODE(_totals(totals))}}}'
+
+
 def _previewed(one: Previewed) -> dict[str, Any]:
+    """All but the reason."""
     return {
         "user": {"id": one.user.id, "name": one.user.name, "email": one.user.email},
         "now": one.now.value,
         "then": one.then.value,
-        "reason": one.reason.as_json(),
         "signed_in": one.has_session,
         "enrolled": one.has_factor,
         "exempt": one.is_exempt,

@@ -1,6 +1,7 @@
 """Calls to the policy service by which administrators and apps set things: holds, requirements, what is set for each
 user, and previews of all that."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -12,8 +13,8 @@ from services.common.errors import unavailable
 from services.common.rpc_client import Peer
 from services.identity.model import (
     BypassId,
+    Clinic,
     ClinicId,
-    Decision,
     Method,
     UserId,
 )
@@ -51,6 +52,10 @@ _BYPASS_STATES = {
     policy_pb2.Bypass.STATE_ENDED: BypassState.ENDED,
     policy_pb2.Bypass.STATE_UNDONE: BypassState.UNDONE,
 }
+
+
+_Kind = tuple[bool, tuple[tuple[Method, bool], ...]]
+"""What is known of a user beside who they are: a number on file, and the factors, each suspended or not."""
 
 
 class PolicySettingsPeer:
@@ -115,53 +120,46 @@ class PolicySettingsPeer:
 
     async def preview(
         self,
-        clinic_id: ClinicId,
+        clinic: Clinic,
         users: Sequence[Weighed],
         methods_available: Sequence[Method],
         would_be: RuleChange | HoldTerms,
-    ) -> list[Foreseen]:
-        """What each would be asked, beside what they are asked now, in the order asked for."""
+    ) -> dict[UserId, Foreseen]:
+        """What each would be asked, beside what they are asked now. Whoever stands alike shares what is said."""
         available = [TO_WIRE[method] for method in methods_available]
+        alike: dict[_Kind, list[UserId]] = defaultdict(list)
+        for user in users:
+            held = tuple([(factor.method, factor.is_suspended) for factor in user.factors.factors])
+            alike[user.has_phone, held].append(user.user_id)
         request = policy_pb2.PreviewRequest(
-            subjects=[
-                policy_pb2.Subject(
-                    clinic_id=clinic_id,
-                    clinic_name=user.clinic.name,
-                    timezone=user.clinic.timezone,
-                    user_id=user.user_id,
-                    factors=[
-                        policy_pb2.HeldFactor(method=TO_WIRE[factor.method], suspended=factor.is_suspended)
-                        for factor in user.factors.factors
-                    ],
-                    has_phone=user.has_phone,
-                    methods_available=available,
-                )
-                for user in users
+            people=[
+                policy_pb2.Alike(subject=_subject_of(clinic, kind, available), user_ids=user_ids)
+                for kind, user_ids in alike.items()
             ],
-            change=rule_change(clinic_id, would_be) if isinstance(would_be, RuleChange) else None,
-            hold=_put_hold(clinic_id, would_be) if isinstance(would_be, HoldTerms) else None,
+            change=rule_change(clinic.id, would_be) if isinstance(would_be, RuleChange) else None,
+            hold=_put_hold(clinic.id, would_be) if isinstance(would_be, HoldTerms) else None,
         )
         response = await self._peer.call(self._peer.stub.Preview, request, _SECONDS, repeatable=True)
-        if [found.now.user_id for found in response.users] != [user.user_id for user in users]:
+        asked = [user_id for user_ids in alike.values() for user_id in user_ids]
+        found = list(zip(response.now, response.then, response.exempt, strict=False))
+        places = {place for now, then, _ in found for place in (now, then)}
+        if len(found) != len(asked) or not places <= set(range(len(response.decisions))):
             raise unavailable("policy")
-        alike = _Alike()
-        return [
-            Foreseen(alike.decision(found.now), alike.decision(found.then), found.exempt) for found in response.users
-        ]
+        decisions = [decision_from(one) for one in response.decisions]
+        said = {one: Foreseen(decisions[one[0]], decisions[one[1]], one[2]) for one in set(found)}
+        return {user_id: said[one] for user_id, one in zip(asked, found, strict=True)}
 
 
-class _Alike:
-    """Reads decisions of many users, each once: most of a clinic stands alike. Whose a decision is, it does not say."""
-
-    def __init__(self) -> None:
-        self._read: dict[bytes, Decision] = {}
-
-    def decision(self, found: policy_pb2.Decision) -> Decision:
-        found.ClearField("user_id")
-        written = found.SerializeToString(deterministic=True)
-        if written not in self._read:
-            self._read[written] = decision_from(found)
-        return self._read[written]
+def _subject_of(clinic: Clinic, kind: _Kind, available: Sequence[policy_pb2.Method.ValueType]) -> policy_pb2.Subject:
+    has_phone, held = kind
+    return policy_pb2.Subject(
+        clinic_id=clinic.id,
+        clinic_name=clinic.name,
+        timezone=clinic.timezone,
+        factors=[policy_pb2.HeldFactor(method=TO_WIRE[method], suspended=suspended) for method, suspended in held],
+        has_phone=has_phone,
+        methods_available=available,
+    )
 
 
 def wire_actor(actor: Actor) -> policy_pb2.Actor:

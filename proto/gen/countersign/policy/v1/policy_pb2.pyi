@@ -668,11 +668,11 @@ Global___CountryList: _TypeAlias = CountryList  # noqa: Y015
 class PreviewRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    SUBJECTS_FIELD_NUMBER: _builtins.int
+    PEOPLE_FIELD_NUMBER: _builtins.int
     CHANGE_FIELD_NUMBER: _builtins.int
     HOLD_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def subjects(self) -> _containers.RepeatedCompositeFieldContainer[Global___Subject]:
+    def people(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alike]:
         """of one clinic"""
 
     @_builtins.property
@@ -684,13 +684,13 @@ class PreviewRequest(_message.Message):
     def __init__(
         self,
         *,
-        subjects: _abc.Iterable[Global___Subject] | None = ...,
+        people: _abc.Iterable[Global___Alike] | None = ...,
         change: Global___ChangeRuleRequest | None = ...,
         hold: Global___PutHoldRequest | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "hold", b"hold", "would_be", b"would_be"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "hold", b"hold", "subjects", b"subjects", "would_be", b"would_be"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "hold", b"hold", "people", b"people", "would_be", b"would_be"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_would_be: _TypeAlias = _typing.Literal["change", "hold"]  # noqa: Y015
     _WhichOneofArgType_would_be: _TypeAlias = _typing.Literal["would_be", b"would_be"]  # noqa: Y015
@@ -699,54 +699,74 @@ class PreviewRequest(_message.Message):
 Global___PreviewRequest: _TypeAlias = PreviewRequest  # noqa: Y015
 
 @_typing.final
+class Alike(_message.Message):
+    """Users of whom the caller knows the same: most people of a clinic stand like many others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subject(self) -> Global___Subject:
+        """its user_id is not looked at"""
+
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        subject: Global___Subject | None = ...,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject", "user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Alike: _TypeAlias = Alike  # noqa: Y015
+
+@_typing.final
 class PreviewResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    USERS_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
+    THEN_FIELD_NUMBER: _builtins.int
+    EXEMPT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___Preview]:
-        """in the order of the subjects"""
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision]:
+        """each once, without user_id"""
+
+    @_builtins.property
+    def now(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """One a user, in the order of `people` and of the user_ids in each.
+        the place in `decisions`
+        """
+
+    @_builtins.property
+    def then(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """the place in `decisions`"""
+
+    @_builtins.property
+    def exempt(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
+        """an exemption is in force for this user"""
 
     def __init__(
         self,
         *,
-        users: _abc.Iterable[Global___Preview] | None = ...,
+        decisions: _abc.Iterable[Global___Decision] | None = ...,
+        now: _abc.Iterable[_builtins.int] | None = ...,
+        then: _abc.Iterable[_builtins.int] | None = ...,
+        exempt: _abc.Iterable[_builtins.bool] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "exempt", b"exempt", "now", b"now", "then", b"then"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PreviewResponse: _TypeAlias = PreviewResponse  # noqa: Y015
-
-@_typing.final
-class Preview(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NOW_FIELD_NUMBER: _builtins.int
-    THEN_FIELD_NUMBER: _builtins.int
-    EXEMPT_FIELD_NUMBER: _builtins.int
-    exempt: _builtins.bool
-    """an exemption is in force for this user"""
-    @_builtins.property
-    def now(self) -> Global___Decision: ...
-    @_builtins.property
-    def then(self) -> Global___Decision: ...
-    def __init__(
-        self,
-        *,
-        now: Global___Decision | None = ...,
-        then: Global___Decision | None = ...,
-        exempt: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["now", b"now", "then", b"then"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exempt", b"exempt", "now", b"now", "then", b"then"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Preview: _TypeAlias = Preview  # noqa: Y015
 
 @_typing.final
 class Hold(_message.Message):
