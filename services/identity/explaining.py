@@ -179,6 +179,7 @@ def _settings(settings: UserSettings) -> dict[str, Any]:
         "reason": settings.reason,
         "expires_at": settings.expires_at.isoformat() if settings.expires_at else None,
         "phone_lifted": settings.is_phone_lifted,
+        "phone_reason": settings.phone_reason,
         "bypass": {"id": bypass.id, "state": bypass.state.value, "expires_at": bypass.expires_at.isoformat()}
         if bypass
         else None,

@@ -133,6 +133,10 @@ class UserSettings:
     set_by: Actor | None
     set_at: datetime | None
     bypass: Bypass | None
+    phone_reason: str | None = None
+    """Why the number is lifted, and below by whom and when: the requirement's are its own."""
+    phone_set_by: Actor | None = None
+    phone_set_at: datetime | None = None
 
     def is_exempt(self, at: datetime) -> bool:
         return self.requirement is Requirement.EXEMPT and (self.expires_at is None or at < self.expires_at)

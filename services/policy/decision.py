@@ -202,7 +202,7 @@ def _phone(facts: Facts) -> tuple[bool, RuleOutcome]:
     a hold: a hold demands a factor, not a phone."""
     if not facts.rule.phone_required:
         return False, RuleOutcome("phone", "not_needed", "the clinic needs no mobile number")
-    if facts.setting and facts.setting.is_phone_lifted:
+    if facts.setting and facts.setting.lift:
         return False, RuleOutcome("phone", "lifted", "the clinic needs a mobile number, but not of this person")
     if facts.subject.has_phone:
         return False, RuleOutcome("phone", "on_file", "the clinic needs a mobile number, and one is on file")

@@ -98,8 +98,17 @@ class Requirement(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class PhoneLift:
+    """The clinic's need of a mobile number does not hold for this person."""
+
+    reason: str
+    set_by: Actor
+    set_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class UserSetting:
-    """What is set for one person."""
+    """What is set for one person. Reason, who and when are the requirement's; a lifted number has its own."""
 
     clinic_id: ClinicId
     user_id: UserId
@@ -107,10 +116,9 @@ class UserSetting:
     reason: str
     expires_at: datetime | None
     """The end of an exemption; None: it has none."""
-    is_phone_lifted: bool
-    """The clinic's need of a mobile number does not hold for this person."""
     set_by: Actor
     set_at: datetime
+    lift: PhoneLift | None = None
 
     def is_exempt(self, at: datetime) -> bool:
         return self.requirement is Requirement.EXEMPT and (self.expires_at is None or at < self.expires_at)

@@ -21,6 +21,7 @@ from services.policy.model import (
     HeldFactor,
     Hold,
     Method,
+    PhoneLift,
     Requirement,
     SessionId,
     Subject,
@@ -114,15 +115,16 @@ def _hold(record: Json) -> Hold:
 
 
 def _setting(record: Json) -> UserSetting:
+    lift = record["lift"]
     return UserSetting(
         clinic_id=ClinicId(record["clinic_id"]),
         user_id=UserId(record["user_id"]),
         requirement=Requirement(record["requirement"]),
         reason=record["reason"],
         expires_at=_moment_or_none(record["expires_at"]),
-        is_phone_lifted=record["is_phone_lifted"],
         set_by=_actor(record["set_by"]),
         set_at=_moment(record["set_at"]),
+        lift=PhoneLift(lift["reason"], _actor(lift["set_by"]), _moment(lift["set_at"])) if lift else None,
     )
 
 

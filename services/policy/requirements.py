@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
-from services.policy.model import Actor, Bypass, ClinicId, Requirement, UserId, UserSetting
+from services.policy.model import Actor, Bypass, ClinicId, PhoneLift, Requirement, UserId, UserSetting
 from services.policy.refusals import check_actor, check_future, check_reason, invalid, unknown_clinic
 from services.policy.store.clinics import Clinics
 from services.policy.store.standings import Standings
@@ -73,25 +73,38 @@ class Requirements:
         async with self._clinics.lock(clinic_id) as clinic:
             now = self._clock.now()
             before = (await clinic.settings.of([user_id])).get(user_id) or _untouched(clinic_id, user_id, actor, now)
-            after = changed_setting(before, change, now)
+            after = changed_setting(before, change, actor, now)
             if _demands(after) != _demands(before):
                 _check_self(before, after, actor, now)
                 if administrators.includes_user and after.is_exempt(now):
                     others = await clinic.settings.of(administrators.others)
                     _check_last_administrator(administrators.others, others, now)
-                after = replace(after, set_by=actor, set_at=now)
                 await clinic.settings.put(after)
                 await clinic.record_change(_event(before, after, actor, now))
         return (await self.of(clinic_id, [user_id]))[0]
 
 
-def changed_setting(before: UserSetting, change: SettingChange, at: datetime) -> UserSetting:
-    """The setting after the change; what is left out stays, but what belonged to an exemption ends with it."""
-    after = replace(
-        before,
-        requirement=change.requirement or before.requirement,
-        is_phone_lifted=before.is_phone_lifted if change.is_phone_lifted is None else change.is_phone_lifted,
-    )
+def changed_setting(before: UserSetting, change: SettingChange, actor: Actor, at: datetime) -> UserSetting:
+    """The setting after the change; what is left out stays, but what belonged to an exemption ends with it. The reason
+    is for what the change names; one for what the change does not name would be for both, where both are set."""
+    names_requirement = change.requirement is not None or change.expiry is not None
+    names_phone = change.is_phone_lifted is not None
+    if change.reason is not None and not names_requirement and not names_phone:
+        names_phone = before.lift is not None
+        names_requirement = before.requirement is not Requirement.CLINIC_DEFAULT or not names_phone
+        if names_phone and names_requirement:
+            raise invalid("reason", "is it for the requirement or for the lifted number?")
+    after = _with_requirement(before, change, change.reason if names_requirement else None, at)
+    if _demands(after)[:3] != _demands(before)[:3]:
+        after = replace(after, set_by=actor, set_at=at)
+    if names_phone:
+        is_lifted = before.lift is not None if change.is_phone_lifted is None else change.is_phone_lifted
+        after = replace(after, lift=_lift(before.lift, change.reason, actor, at) if is_lifted else None)
+    return after
+
+
+def _with_requirement(before: UserSetting, change: SettingChange, reason: str | None, at: datetime) -> UserSetting:
+    after = replace(before, requirement=change.requirement or before.requirement)
     is_exempt = after.requirement is Requirement.EXEMPT
     if change.expiry is not None:
         if change.expiry.expires_at is not None and not is_exempt:
@@ -102,32 +115,37 @@ def changed_setting(before: UserSetting, change: SettingChange, at: datetime) ->
     names_exemption = change.requirement is Requirement.EXEMPT or change.expiry is not None
     if is_exempt and names_exemption and after.expires_at is not None:
         check_future("expires_at", after.expires_at, at)
-    loosens = (is_exempt and before.requirement is not Requirement.EXEMPT) or (
-        after.is_phone_lifted and not before.is_phone_lifted
-    )
-    if change.reason is not None:
-        after = replace(after, reason=change.reason.strip())
-    elif after.requirement is not before.requirement and not after.is_phone_lifted:
+    if reason is not None:
+        after = replace(after, reason=reason.strip())
+    elif after.requirement is not before.requirement:
         after = replace(after, reason="")
-    if loosens:
-        check_reason(change.reason or "")
-    elif is_exempt or after.is_phone_lifted or after.reason:
+    if is_exempt or after.reason:
         check_reason(after.reason)
     return after
 
 
+def _lift(before: PhoneLift | None, reason: str | None, actor: Actor, at: datetime) -> PhoneLift:
+    if before is not None and (reason is None or reason.strip() == before.reason):
+        return before
+    check_reason(reason or "")
+    return PhoneLift((reason or "").strip(), actor, at)
+
+
 def _untouched(clinic_id: ClinicId, user_id: UserId, actor: Actor, at: datetime) -> UserSetting:
-    return UserSetting(clinic_id, user_id, Requirement.CLINIC_DEFAULT, "", None, False, actor, at)
+    return UserSetting(clinic_id, user_id, Requirement.CLINIC_DEFAULT, "", None, actor, at)
+
+
+_NAMED = ("requirement", "reason", "expires_at", "phone_reason")
 
 
 def _demands(setting: UserSetting) -> tuple[object, ...]:
-    return setting.requirement, setting.reason, setting.expires_at, setting.is_phone_lifted
+    return setting.requirement, setting.reason, setting.expires_at, setting.lift and setting.lift.reason
 
 
 def _check_self(before: UserSetting, after: UserSetting, actor: Actor, at: datetime) -> None:
     """Nobody loosens for themselves what is asked of them."""
     loosens = (after.is_exempt(at) and (not before.is_exempt(at) or after.expires_at != before.expires_at)) or (
-        after.is_phone_lifted and not before.is_phone_lifted
+        after.lift is not None and before.lift is None
     )
     if loosens and (actor.kind, actor.id) == ("user", after.user_id):
         raise ServiceError(ErrorCode.FORBIDDEN, "Another administrator has to do this for you.")
@@ -143,10 +161,12 @@ def _check_last_administrator(others: Sequence[UserId], settings: dict[UserId, U
 
 def _event(before: UserSetting, after: UserSetting, actor: Actor, at: datetime) -> AuditEvent:
     changes = {
-        name: [_plain(getattr(before, name)), _plain(getattr(after, name))]
-        for name in ("requirement", "reason", "expires_at", "is_phone_lifted")
-        if getattr(before, name) != getattr(after, name)
+        name: [_plain(was), _plain(now)]
+        for name, was, now in zip(_NAMED, _demands(before), _demands(after), strict=True)
+        if was != now
     }
+    if "phone_reason" in changes and (before.lift is None or after.lift is None):
+        changes["is_phone_lifted"] = [before.lift is not None, after.lift is not None]
     return AuditEvent(
         kind="requirement.changed",
         at=at,

@@ -233,16 +233,20 @@ def wire_settings(
             requirement=policy_pb2.REQUIREMENT_CLINIC_DEFAULT,
             bypass=bypass,
         )
+    lift = setting.lift
     return policy_pb2.UserSettings(
         clinic_id=clinic_id,
         user_id=user_id,
         requirement=_WIRE_REQUIREMENTS[setting.requirement],
         reason=setting.reason,
         expires_at=_timestamp(setting.expires_at),
-        phone_required=False if setting.is_phone_lifted else None,
+        phone_required=False if lift else None,
         set_by=_wire_actor(setting.set_by),
         set_at=_timestamp(setting.set_at),
         bypass=bypass,
+        phone_reason=lift.reason if lift else "",
+        phone_set_by=_wire_actor(lift.set_by) if lift else None,
+        phone_set_at=_timestamp(lift.set_at) if lift else None,
     )
 
 

@@ -57,9 +57,12 @@ async def test_what_is_left_out_stays_and_a_lifted_number_is_not_asked_for(admin
     assert (await admin.call("PUT", path, {"requirement": "required"})).status_code == 200
     lifted = await admin.call("PUT", path, {"phone_required": False, "reason": "Carries no phone on the ward."})
     assert (lifted.json()["requirement"], lifted.json()["phone_lifted"]) == ("required", True)
+    assert (lifted.json()["requirement_note"], lifted.json()["phone_reason"]) == ("", "Carries no phone on the ward.")
+    assert lifted.json()["phone_set_by"] == {"kind": "user", "id": admin.id}
     assert (await person.call("GET", "/v1/session")).json()["enrolment"]["phone_required"] is False
     again = await admin.call("PUT", path, {"phone_required": True})
     assert (again.json()["requirement"], again.json()["phone_lifted"]) == ("required", False)
+    assert again.json()["phone_reason"] is again.json()["phone_set_by"] is again.json()["phone_set_at"] is None
     assert (await person.call("GET", "/v1/session")).json()["enrolment"]["phone_required"] is True
 
 

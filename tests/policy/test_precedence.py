@@ -20,6 +20,7 @@ from services.policy.model import (
     Hold,
     Method,
     Outcome,
+    PhoneLift,
     Requirement,
     SessionId,
     UserSetting,
@@ -37,10 +38,8 @@ def hold(name: str = "ledger", *, requires: bool = True, hours: int | None = Non
     return Hold(OFF.clinic_id, name, requires, hours, BY, SINCE)
 
 
-def setting(
-    requirement: Requirement, until: datetime | None = None, *, lifted: bool = False, since: datetime = SINCE
-) -> UserSetting:
-    return UserSetting(OFF.clinic_id, NOBODY.user_id, requirement, "Has no telephone", until, lifted, BY, since)
+def setting(requirement: Requirement, until: datetime | None = None, *, since: datetime = SINCE) -> UserSetting:
+    return UserSetting(OFF.clinic_id, NOBODY.user_id, requirement, "Has no telephone", until, BY, since)
 
 
 def bypass(state: BypassState = BypassState.UNUSED, until: datetime = NOW + HOUR) -> Bypass:
@@ -67,6 +66,7 @@ HOLDS: dict[str, tuple[Hold, ...]] = {
     "a hold": (hold(),),
     "holds": (hold(hours=48), hold("payroll", requires=False, hours=12)),
 }
+LIFT = PhoneLift("Has no telephone", Actor("user", "usr_admin", None), NOW)
 SETTINGS: dict[str, UserSetting | None] = {
     "never set": None,
     "clinic default": setting(Requirement.CLINIC_DEFAULT),
@@ -111,7 +111,7 @@ class Case:
     def facts(self) -> Facts:
         found = SETTINGS[self.setting]
         if self.lifted:
-            found = replace(found or setting(Requirement.CLINIC_DEFAULT), is_phone_lifted=True)
+            found = replace(found or setting(Requirement.CLINIC_DEFAULT), lift=LIFT)
         subject = replace(NOBODY, factors=FACTORS[self.factors], has_phone=self.has_phone)
         rule = replace(RULES[self.rule], methods=self.methods, remember_device_days=3)
         return Facts(rule, subject, NOW, HOLDS[self.holds], found, BYPASSES[self.bypass])

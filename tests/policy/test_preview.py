@@ -179,8 +179,8 @@ async def test_the_largest_request_fits_in_a_message_both_ways_with_as_many_hold
     change = policy_pb2.ChangeRuleRequest(clinic_id=clinic_id, schedule=on_from(NOW + DAY))
     with policy.owner() as connection:
         connection.execute(
-            "INSERT INTO user_setting (clinic_id, user_id, requirement, reason, is_phone_lifted, set_by_kind, set_at)"
-            " SELECT %s, unnest(%s::text[]), 'exempt', 'On the ward', false, 'operator', %s",
+            "INSERT INTO user_setting (clinic_id, user_id, requirement, reason, set_by_kind, set_at)"
+            " SELECT %s, unnest(%s::text[]), 'exempt', 'On the ward', 'operator', %s",
             [clinic_id, [one.user_id for one in subjects], NOW],
         )
     people = [policy_pb2.Alike(subject=subjects[0], user_ids=[one.user_id for one in subjects])]

@@ -71,6 +71,57 @@ async def test_what_is_left_out_stays_and_what_belonged_to_the_exemption_ends_wi
     assert (back.requirement, back.reason, back.HasField("expires_at")) == (DEFAULT, "", False)
 
 
+async def test_the_requirement_and_the_lifted_number_each_have_a_reason_a_time_and_an_author_of_their_own(
+    policy: Service,
+) -> None:
+    clinic_id = (await create(policy)).clinic_id
+    colleague = policy_pb2.Actor(kind="user", id="usr_colleague", address="192.0.2.8")
+    exempted = await exempt(policy, clinic_id)
+    policy.clock.advance(DAY)
+    lifted = await set_requirement(policy, clinic_id, actor=colleague, phone_required=False, reason="None on the ward")
+    assert (lifted.reason, lifted.set_by, lifted.set_at) == (exempted.reason, ADMIN, stamp(NOW))
+    note = (lifted.phone_reason, lifted.phone_set_by, lifted.phone_set_at)
+    assert note == ("None on the ward", colleague, stamp(NOW + DAY))
+
+    policy.clock.advance(DAY)
+    required = await set_requirement(policy, clinic_id, requirement=REQUIRED, reason="Handles prescriptions")
+    assert (required.reason, required.set_at) == ("Handles prescriptions", stamp(NOW + 2 * DAY))
+    assert (required.phone_reason, required.phone_set_by, required.phone_set_at) == note
+    since = next(
+        rule for rule in (await decide(policy, subject(clinic_id)))[0].reason.rules if rule.outcome == "requires"
+    )
+    with refused(ErrorCode.INVALID_REQUEST, "reason"):
+        await set_requirement(policy, clinic_id, reason="For which?")
+
+    policy.clock.advance(DAY)
+    both = await exempt(policy, clinic_id, phone_required=False)
+    assert both.reason == both.phone_reason == "Works without a telephone"
+    assert both.set_at == both.phone_set_at == stamp(NOW + 3 * DAY)
+    again = await set_requirement(policy, clinic_id, actor=colleague, phone_required=False)
+    assert again == both, "what was lifted already stays as it was lifted"
+
+    policy.clock.advance(DAY)
+    asked_for = await set_requirement(policy, clinic_id, phone_required=True)
+    assert (asked_for.reason, asked_for.set_at) == (both.reason, both.set_at)
+    assert (asked_for.phone_reason, asked_for.HasField("phone_set_by"), asked_for.HasField("phone_set_at")) == (
+        *("", False),
+        False,
+    )
+    assert since.detail == "since 2026-11-18T09:30:00Z"
+    changes = [detail["changes"] for kind, *_, detail in events_of(policy, clinic_id) if kind == "requirement.changed"]  # type: ignore[index]
+    assert changes[1] == {"phone_reason": [None, "None on the ward"], "is_phone_lifted": [False, True]}
+    assert changes[-1] == {"phone_reason": ["Works without a telephone", None], "is_phone_lifted": [True, False]}
+
+
+async def test_a_reason_alone_is_for_the_one_thing_that_is_set(policy: Service) -> None:
+    clinic_id = (await create(policy)).clinic_id
+    await set_requirement(policy, clinic_id, phone_required=False, reason="None on the ward")
+    corrected = await set_requirement(policy, clinic_id, reason="None in the theatre")
+    assert (corrected.phone_reason, corrected.reason) == ("None in the theatre", "")
+    with refused(ErrorCode.INVALID_REQUEST, "reason"):
+        await set_requirement(policy, clinic_id, reason=" ")
+
+
 async def test_a_number_is_lifted_for_one_person_also_under_a_hold_until_it_is_asked_for_again(policy: Service) -> None:
     clinic_id = (await create(policy)).clinic_id
     without = subject(clinic_id, has_phone=False)

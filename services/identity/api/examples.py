@@ -62,6 +62,9 @@ _USER_TWO_FACTOR = {
     "requirement_set_by": None,
     "requirement_set_at": None,
     "phone_lifted": False,
+    "phone_reason": None,
+    "phone_set_by": None,
+    "phone_set_at": None,
 }
 _CODES = [f"{slot}7F2-K9QD-XW4T-{slot}M3B" for slot in "0123456789"]
 _ME = {

@@ -36,7 +36,8 @@ class BypassView(BaseModel):
 
 
 class UserTwoFactorView(TwoFactorAnswer):
-    """`requirement_note` is the reason the administrator gave; `phone_lifted`: no number is asked of this person."""
+    """`requirement_note` is the reason the administrator gave; `phone_lifted`: no number is asked of this person, for
+    `phone_reason`."""
 
     requirement: Requirement
     requirement_note: str
@@ -44,6 +45,9 @@ class UserTwoFactorView(TwoFactorAnswer):
     requirement_set_by: ActorView | None
     requirement_set_at: datetime | None
     phone_lifted: bool
+    phone_reason: str | None
+    phone_set_by: ActorView | None
+    phone_set_at: datetime | None
     bypass: BypassView | None = None
 
 
@@ -52,6 +56,7 @@ class PutRequirement(Body):
 
     requirement: Requirement = None  # type: ignore[assignment]  # absent, never null
     reason: Sentence = None  # type: ignore[assignment]
+    """For what the request names: the requirement, the number, or both."""
     expires_at: Moment | None = None
     """Of an exemption; null: it has no end."""
     phone_required: StrictBool = None  # type: ignore[assignment]
@@ -95,6 +100,9 @@ def user_overview_as_json(found: UserOverview) -> dict[str, Any]:
         "requirement_set_by": actor_as_json(settings.set_by) if settings.set_by and settings.set_at else None,
         "requirement_set_at": rfc3339(settings.set_at) if settings.set_at else None,
         "phone_lifted": settings.is_phone_lifted,
+        "phone_reason": settings.phone_reason,
+        "phone_set_by": actor_as_json(settings.phone_set_by) if settings.phone_set_by else None,
+        "phone_set_at": rfc3339(settings.phone_set_at) if settings.phone_set_at else None,
     }
     if settings.bypass is not None:
         body["bypass"] = bypass_as_json(settings.bypass)

@@ -224,4 +224,7 @@ def _user_settings(found: policy_pb2.UserSettings) -> UserSettings:
         set_by=actor_from(found.set_by) if found.HasField("set_by") else None,
         set_at=time_of(found.set_at) if found.HasField("set_at") else None,
         bypass=bypass_from(found.bypass) if found.HasField("bypass") else None,
+        phone_reason=found.phone_reason or None,
+        phone_set_by=actor_from(found.phone_set_by) if found.HasField("phone_set_by") else None,
+        phone_set_at=time_of(found.phone_set_at) if found.HasField("phone_set_at") else None,
     )

@@ -11,6 +11,7 @@ from services.policy.model import (
     ClinicRule,
     Hold,
     Method,
+    PhoneLift,
     Requirement,
     UserSetting,
 )
@@ -75,9 +76,11 @@ def setting(row: Row) -> UserSetting:
         requirement=Requirement(row["requirement"]),
         reason=row["reason"],
         expires_at=_moment_or_none(row["expires_at"]),
-        is_phone_lifted=row["is_phone_lifted"],
         set_by=_actor(row, "set_by"),
         set_at=_moment(row["set_at"]),
+        lift=PhoneLift(row["phone_reason"], _actor(row, "phone_set_by"), _moment(row["phone_set_at"]))
+        if row["phone_set_at"]
+        else None,
     )
 
 

@@ -7,13 +7,14 @@ from services.policy.model import ClinicId, UserId, UserSetting
 from services.policy.store import rows
 
 _SELECT = "SELECT * FROM user_setting WHERE clinic_id = %s AND user_id = ANY(%s)"
+_COLUMNS = (
+    *("clinic_id", "user_id", "requirement", "reason", "expires_at"),
+    *("set_by_kind", "set_by_id", "set_by_address", "set_at"),
+    *("phone_reason", "phone_set_by_kind", "phone_set_by_id", "phone_set_by_address", "phone_set_at"),
+)
 _PUT = (
-    "INSERT INTO user_setting (clinic_id, user_id, requirement, reason, expires_at, is_phone_lifted, set_by_kind,"
-    " set_by_id, set_by_address, set_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-    " ON CONFLICT (clinic_id, user_id) DO UPDATE SET requirement = EXCLUDED.requirement, reason = EXCLUDED.reason,"
-    " expires_at = EXCLUDED.expires_at, is_phone_lifted = EXCLUDED.is_phone_lifted,"
-    " set_by_kind = EXCLUDED.set_by_kind, set_by_id = EXCLUDED.set_by_id, set_by_address = EXCLUDED.set_by_address,"
-    " set_at = EXCLUDED.set_at"
+    f"INSERT INTO user_setting ({', '.join(_COLUMNS)}) VALUES ({', '.join(['%s'] * len(_COLUMNS))})"  # noqa: S608 (constants)
+    f" ON CONFLICT (clinic_id, user_id) DO UPDATE SET {', '.join(f'{name} = EXCLUDED.{name}' for name in _COLUMNS[2:])}"
 )
 
 
@@ -30,19 +31,15 @@ class LockedUserSettings:
         return {row["user_id"]: rows.setting(row) for row in await cursor.fetchall()}
 
     async def put(self, setting: UserSetting) -> None:
-        by = setting.set_by
+        by, lift = setting.set_by, setting.lift
+        note = (
+            (lift.reason, lift.set_by.kind, lift.set_by.id, lift.set_by.address, lift.set_at) if lift else (None,) * 5
+        )
         await self._connection.execute(
             _PUT,
             [
-                self._clinic_id,
-                setting.user_id,
-                setting.requirement.value,
-                setting.reason,
-                setting.expires_at,
-                setting.is_phone_lifted,
-                by.kind,
-                by.id,
-                by.address,
-                setting.set_at,
+                *(self._clinic_id, setting.user_id, setting.requirement.value, setting.reason, setting.expires_at),
+                *(by.kind, by.id, by.address, setting.set_at),
+                *note,
             ],
         )

@@ -924,12 +924,18 @@ class UserSettings(_message.Message):
     SET_BY_FIELD_NUMBER: _builtins.int
     SET_AT_FIELD_NUMBER: _builtins.int
     BYPASS_FIELD_NUMBER: _builtins.int
+    PHONE_REASON_FIELD_NUMBER: _builtins.int
+    PHONE_SET_BY_FIELD_NUMBER: _builtins.int
+    PHONE_SET_AT_FIELD_NUMBER: _builtins.int
     clinic_id: _builtins.str
     user_id: _builtins.str
     requirement: Global___Requirement.ValueType
     reason: _builtins.str
+    """the requirement's, as are set_by and set_at"""
     phone_required: _builtins.bool
     """unset: as the clinic says; false: lifted for this person"""
+    phone_reason: _builtins.str
+    """of a lifted number, as are the next two"""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """of an exemption; unset: none"""
@@ -944,6 +950,10 @@ class UserSettings(_message.Message):
     def bypass(self) -> Global___Bypass:
         """unused and unexpired, or used within the last 24 hours and not undone"""
 
+    @_builtins.property
+    def phone_set_by(self) -> Global___Actor: ...
+    @_builtins.property
+    def phone_set_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -956,10 +966,13 @@ class UserSettings(_message.Message):
         set_by: Global___Actor | None = ...,
         set_at: _timestamp_pb2.Timestamp | None = ...,
         bypass: Global___Bypass | None = ...,
+        phone_reason: _builtins.str = ...,
+        phone_set_by: Global___Actor | None = ...,
+        phone_set_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_phone_required", b"_phone_required", "bypass", b"bypass", "expires_at", b"expires_at", "phone_required", b"phone_required", "set_at", b"set_at", "set_by", b"set_by"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_phone_required", b"_phone_required", "bypass", b"bypass", "expires_at", b"expires_at", "phone_required", b"phone_required", "phone_set_at", b"phone_set_at", "phone_set_by", b"phone_set_by", "set_at", b"set_at", "set_by", b"set_by"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_phone_required", b"_phone_required", "bypass", b"bypass", "clinic_id", b"clinic_id", "expires_at", b"expires_at", "phone_required", b"phone_required", "reason", b"reason", "requirement", b"requirement", "set_at", b"set_at", "set_by", b"set_by", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_phone_required", b"_phone_required", "bypass", b"bypass", "clinic_id", b"clinic_id", "expires_at", b"expires_at", "phone_reason", b"phone_reason", "phone_required", b"phone_required", "phone_set_at", b"phone_set_at", "phone_set_by", b"phone_set_by", "reason", b"reason", "requirement", b"requirement", "set_at", b"set_at", "set_by", b"set_by", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__phone_required: _TypeAlias = _typing.Literal["phone_required"]  # noqa: Y015
     _WhichOneofArgType__phone_required: _TypeAlias = _typing.Literal["_phone_required", b"_phone_required"]  # noqa: Y015
@@ -1027,6 +1040,7 @@ class SetRequirementRequest(_message.Message):
     user_id: _builtins.str
     requirement: Global___Requirement.ValueType
     reason: _builtins.str
+    """for whichever of requirement and lifted number the request names, both if it names both"""
     phone_required: _builtins.bool
     """true: as the clinic says again"""
     is_administrator: _builtins.bool
