@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import hmac
 import json
+import re
 import secrets
 import shutil
 import signal
@@ -222,12 +223,13 @@ def create_clinic(screen: Screen, state: Path, ada: Person) -> dict[str, str]:
 
 
 def text_message(screen: Screen, twilio: str, count: int, seconds: float = 15.0) -> str:
-    """The code in the newest message of the stand-in's inbox, once there are `count`."""
+    """The code in the newest message of the stand-in's inbox that has one, once there are `count`."""
     began = time.monotonic()
     while time.monotonic() - began < seconds:
         messages = httpx.get(f"{twilio}/inbox", params={"to": _NUMBER}, trust_env=False).json()
-        if len(messages) >= count:
-            body = messages[0]["body"]
+        bodies = [message["body"] for message in messages if re.search(r"\b\d{6}\b", message["body"])]
+        if len(bodies) >= count:
+            body = bodies[0]
             screen.say(f"Paul's phone, {time.monotonic() - began:.1f} s later: “{body}”")
             words = [str(word).strip(".,:") for word in body.split()]
             return next(word for word in words if word.isdigit())

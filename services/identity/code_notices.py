@@ -2,6 +2,8 @@
 done by then and on its record; should telling fail, that neither undoes nor fails it.
 """
 
+from collections.abc import Sequence
+
 from services.common.clock import Clock
 from services.common.errors import ServiceError
 from services.common.logs import get_logger
@@ -21,14 +23,16 @@ class CodeNotices:
     async def refused(self, signed_in: SignedIn, client: Client, verdict: Verdict) -> None:
         """A code was not accepted: where that has spent the budget, somebody may have the password."""
         if verdict.is_budget_newly_spent:
-            await self._add(guesses_spent(signed_in, client, self._clock.now()))
+            await self.add([guesses_spent(signed_in, client, self._clock.now())])
 
     async def codes_made(self, signed_in: SignedIn, client: Client) -> None:
         """There are new backup codes in place of the old ones."""
-        await self._add(of_own(NoticeKind.BACKUP_CODES_MADE, signed_in, client, self._clock.now()))
+        await self.add([of_own(NoticeKind.BACKUP_CODES_MADE, signed_in, client, self._clock.now())])
 
-    async def _add(self, notice: Notice) -> None:
+    async def add(self, notices: Sequence[Notice]) -> None:
+        """Whatever else is told of what otp has done."""
         try:
-            await self._store.add([notice])
+            await self._store.add(notices)
         except ServiceError as error:
-            _log.warning("notice_not_written", kind=notice.kind.value, user_id=notice.user_id, error=str(error.code))
+            kinds = [notice.kind.value for notice in notices]
+            _log.warning("notices_not_written", kinds=kinds, error_code=error.code.value)

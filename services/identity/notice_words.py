@@ -114,9 +114,18 @@ def of_account(kind: NoticeKind, user: User, client: Client, at: datetime, **det
 
 
 def factor_set_up(
-    signed_in: SignedIn, client: Client, at: datetime, method: Method, had: Iterable[Method], left: Iterable[Method]
+    signed_in: SignedIn,
+    client: Client,
+    at: datetime,
+    method: Method,
+    had: Iterable[Method],
+    left: Iterable[Method],
+    bypass_id: BypassId | None,
 ) -> list[Notice]:
-    """`had`, `left`: what the user had before, and has now; what went with it is told as removed."""
+    """`had`, `left`: what the user had before, and has now; what went with it is told as removed. `bypass_id`: where it
+    was set up in a session that a bypass opened, and so in place of everything."""
+    if bypass_id is not None:
+        return _bypass_enrolled(signed_in.user, client, at, bypass_id, method)
     kind = NoticeKind.FACTOR_CHANGED if method in had else NoticeKind.FACTOR_ADDED
     gone = sorted(set(had) - set(left) - {method})
     told = [(kind, method), *((NoticeKind.FACTOR_REMOVED, one) for one in gone)]
@@ -170,7 +179,7 @@ def bypass_used(user: User, client: Client, at: datetime, bypass_id: BypassId) -
     ]
 
 
-def bypass_enrolled(user: User, client: Client, at: datetime, bypass_id: BypassId, method: Method) -> list[Notice]:
+def _bypass_enrolled(user: User, client: Client, at: datetime, bypass_id: BypassId, method: Method) -> list[Notice]:
     detail = {"bypass_id": bypass_id, "method": method.value, **_origin(client)}
     kind, granter = NoticeKind.BYPASS_ENROLLED, NoticeKind.GRANTED_BYPASS_ENROLLED
     return [

@@ -6,6 +6,7 @@ What it does not take is tried again, ever later, for a day; then its contact da
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 from prometheus_client import Counter
@@ -79,16 +80,29 @@ class Teller:
             await self._settle(notice, "too_late")
             return
         try:
-            await self._notifier.notify(notice, self._numbers.open(notice.user_id, notice.phone))
+            is_told = await self._hand_over(notice, self._numbers.open(notice.user_id, notice.phone))
         except ServiceError as error:
-            if error.code in _NEVER:
-                _log.warning("notice_refused", notice_id=notice.id, kind=notice.kind.value, error_code=error.code.value)
-                await self._settle(notice, "refused")
-                return
             TOLD.labels("put_off").inc()
             _log.info("notice_put_off", notice_id=notice.id, kind=notice.kind.value, error_code=error.code.value)
             return
-        await self._settle(notice, "told")
+        await self._settle(notice, "told" if is_told else "refused")
+
+    async def _hand_over(self, notice: DueNotice, phone: str | None) -> bool:
+        """False where neither number nor address can be reached."""
+        try:
+            await self._notifier.notify(notice, phone, notice.email)
+        except ServiceError as error:
+            if error.code not in _NEVER:
+                raise
+            _log.warning("notice_refused", notice_id=notice.id, kind=notice.kind.value, error_code=error.code.value)
+            if phone is None or notice.email is None:
+                return False
+        else:
+            return True
+        # One of the two cannot be reached; the other may.
+        by_text = await self._hand_over(replace(notice, email=None), phone)
+        by_mail = await self._hand_over(notice, None)
+        return by_text or by_mail
 
     async def _settle(self, notice: DueNotice, outcome: str) -> None:
         TOLD.labels(outcome).inc()

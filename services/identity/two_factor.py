@@ -3,7 +3,6 @@ a session that has proven something, under a new token, exactly once."""
 
 import uuid
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 from services.common.audit import AuditEvent
@@ -12,15 +11,9 @@ from services.common.errors import ErrorCode, ServiceError
 from services.common.logs import get_logger
 from services.identity.code_notices import CodeNotices
 from services.identity.codes import canonical
+from services.identity.factor_refusals import NAMES, check_allowed, no_such_factor, not_allowed
 from services.identity.model import Client, Decision, EndCause, Method, Session, SessionState, SignedIn, UserFactors
-from services.identity.notice_words import (
-    NoticeKind,
-    bypass_enrolled,
-    codes_left,
-    factor_set_up,
-    of_own,
-    phone_changed,
-)
+from services.identity.notice_words import NoticeKind, codes_left, factor_set_up, of_own, phone_changed
 from services.identity.otp_words import BackupCodes, SmsChallenge, SmsEnrolment, TotpEnrolment, VerdictResult
 from services.identity.peers.otp import OtpCaller, OtpPeer
 from services.identity.peers.policy_bypass import PolicyBypassPeer
@@ -32,14 +25,7 @@ from services.identity.store.rotation import Rotation
 from services.identity.store.sessions import SessionStore
 from services.identity.verdicts import refusal_for
 
-_NAMES = {
-    Method.TOTP: "an authenticator app",
-    Method.SMS: "a telephone number for text messages",
-    Method.BACKUP_CODE: "backup codes",
-}
 _log = get_logger(__name__)
-
-_SUSPENDED = "What you set up for codes is suspended. An administrator of your clinic can let you in once."
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +75,7 @@ class TwoFactor:
             uuid.uuid4().hex, session.login_id, caller_of(signed_in, client), method, typed
         )
         if verdict.result is VerdictResult.NO_SUCH_FACTOR:
-            raise await self._no_such_factor(signed_in, method)
+            raise await no_such_factor(self._standings, self._otp, signed_in, method)
         if verdict.result is not VerdictResult.ACCEPTED:
             await self._code_notices.refused(signed_in, client, verdict)
             raise refusal_for(verdict, method)
@@ -139,7 +125,7 @@ class TwoFactor:
         except ServiceError as error:
             if error.code is not ErrorCode.NOT_FOUND:
                 raise
-            raise await self._no_such_factor(signed_in, Method.SMS) from error
+            raise await no_such_factor(self._standings, self._otp, signed_in, Method.SMS) from error
 
     async def sms(self, signed_in: SignedIn) -> SmsChallenge:
         """How the newest code of this login fares."""
@@ -190,7 +176,7 @@ class TwoFactor:
         typed = canonical(method, code)
         is_bypass = session.bypass_id is not None and session.verified_at is None
         before = await self.overview(signed_in)
-        _check_allowed(before.decision, method)
+        check_allowed(before.decision, method)
         found = await self._otp.confirm(
             uuid.uuid4().hex,
             session.login_id,
@@ -211,11 +197,8 @@ class TwoFactor:
         left = {factor.method for factor in factors.factors}
         replaced = any(factor.method is method or factor.method not in left for factor in before.factors.factors)
         token, now = new_token(), self._clock.now()
-        if is_bypass and session.bypass_id is not None:
-            told = bypass_enrolled(signed_in.user, client, now, session.bypass_id, method)
-        else:
-            had = [factor.method for factor in before.factors.factors]
-            told = factor_set_up(signed_in, client, now, method, had, left)
+        had = [factor.method for factor in before.factors.factors]
+        told = factor_set_up(signed_in, client, now, method, had, left, session.bypass_id if is_bypass else None)
         rotation = Rotation(
             old_digest=session.token_digest,
             new_digest=digest_of(token),
@@ -246,7 +229,7 @@ class TwoFactor:
         before = await self.overview(signed_in)
         held = {factor.method for factor in before.factors.factors}
         if method not in held:
-            raise ServiceError(ErrorCode.NOT_FOUND, f"You have not set up {_NAMES[method]}.")
+            raise ServiceError(ErrorCode.NOT_FOUND, f"You have not set up {NAMES[method]}.")
         if held == {method} and before.decision.is_two_factor_required:
             holds = await self._settings.holds(session.clinic_id)
             raise ServiceError(
@@ -271,12 +254,12 @@ class TwoFactor:
     async def _check_may_enrol(self, signed_in: SignedIn, standing: Standing, method: Method) -> None:
         offer = standing.enrolment
         if offer is None:
-            _check_allowed((await self.overview(signed_in)).decision, method)
+            check_allowed((await self.overview(signed_in)).decision, method)
             return
         if offer.is_phone_required:
             raise enrolment_required(standing)
         if method not in offer.methods:
-            raise _not_allowed(method)
+            raise not_allowed(method)
 
     async def _may_remember(self, signed_in: SignedIn, method: Method) -> bool:
         """A backup code shows that the phone is not there: no time to trust a browser. Policy away: no."""
@@ -289,6 +272,7 @@ class TwoFactor:
     async def _rotate(self, session: Session, rotation: Rotation, event: AuditEvent) -> Session:
         rotated = await self._sessions.rotate(session, rotation, event)
         if rotated is None:
+            await self._code_notices.add(rotation.notices)  # what otp has done stays done
             raise over(EndCause.REPLACED)
         return rotated
 
@@ -299,22 +283,9 @@ class TwoFactor:
         except ServiceError:
             return before
 
-    async def _no_such_factor(self, signed_in: SignedIn, method: Method) -> ServiceError:
-        """The refusal of a code for a factor that the user has not."""
-        if signed_in.session.verified_at is None:
-            standing = await self._standings.stand(signed_in, fresh=True)
-            if standing.state is SessionState.ENROLMENT_REQUIRED:
-                return enrolment_required(standing)
-        factors = await self._otp.factors_of(signed_in.user.id)
-        if method is Method.SMS and Method.SMS in factors.usable_methods():
-            return ServiceError(ErrorCode.CODE_EXPIRED, "There is no code that could be entered. Ask for a new one.")
-        if factors.factors and not factors.is_any_usable:
-            return ServiceError(ErrorCode.CONFLICT, _SUSPENDED)
-        return ServiceError(ErrorCode.CONFLICT, f"You have not set up {_NAMES[method]}.")
-
     def _event(self, kind: str, signed_in: SignedIn, client: Client, **detail: Any) -> AuditEvent:
         user_id = signed_in.user.id
-        now: datetime = self._clock.now()
+        now = self._clock.now()
         detail["session_id"] = signed_in.session.id
         return AuditEvent(kind, now, signed_in.clinic.id, "user", user_id, user_id, client.address, detail)
 
@@ -326,12 +297,3 @@ def caller_of(signed_in: SignedIn, client: Client) -> OtpCaller:
 
 def locale_of(signed_in: SignedIn) -> str:
     return signed_in.user.locale or signed_in.clinic.locale
-
-
-def _check_allowed(decision: Decision, method: Method) -> None:
-    if method not in decision.methods_allowed:
-        raise _not_allowed(method)
-
-
-def _not_allowed(method: Method) -> ServiceError:
-    return ServiceError(ErrorCode.CONFLICT, f"Your clinic does not offer {_NAMES[method]} as a second factor.")

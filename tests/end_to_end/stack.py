@@ -6,6 +6,7 @@ with STACK=compose the Compose stack that is up. Invariant: only HTTP, processes
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import httpx
 from tests.end_to_end.client import Client
 
 ROOT = Path(__file__).resolve().parents[2]
+_CODE = re.compile(r"\b[0-9]{6}\b")
 
 
 class Stack:
@@ -66,14 +68,28 @@ class Stack:
         return answer
 
     def inbox(self, number: str) -> list[dict[str, Any]]:
-        """What the Twilio stand-in took for this number, newest first."""
+        """The codes that the Twilio stand-in took for this number, newest first."""
+        return [message for message in self._messages(number) if _CODE.search(message["body"])]
+
+    def notices(self, number: str, count: int, seconds: float = 15.0) -> list[str]:
+        """What this number was told, oldest first, once there are so many of them."""
+        ends_at = time.monotonic() + seconds
+        while True:
+            told = [message["body"] for message in self._messages(number) if not _CODE.search(message["body"])]
+            if len(told) >= count:
+                return told[::-1]
+            assert time.monotonic() < ends_at, f"{told} within {seconds} s"
+            time.sleep(0.1)
+
+    def _messages(self, number: str) -> list[dict[str, Any]]:
+        """All that the Twilio stand-in took for this number, newest first."""
         messages: list[dict[str, Any]] = httpx.get(
             f"{self.twilio}/inbox", params={"to": number}, trust_env=False
         ).json()
         return messages
 
     def text(self, number: str, seen: int = 0, seconds: float = 15.0) -> str:
-        """The body of the newest message to this number, once there are more than `seen`."""
+        """The body of the newest message with a code to this number, once there are more than `seen`."""
         ends_at = time.monotonic() + seconds
         while time.monotonic() < ends_at:
             if len(messages := self.inbox(number)) > seen:

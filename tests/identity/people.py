@@ -43,6 +43,7 @@ class CapableNotifier(NotifierInMemory):
         self.callbacks: list[tuple[dict[str, str], str, str]] = []
         self.told: list[notifier_pb2.NotifyRequest] = []
         self.takes_no_notices = False
+        self.reaches: Callable[[notifier_pb2.NotifyRequest], bool] = lambda request: True
 
     async def GetCapabilities(self, request: Any, context: Any) -> notifier_pb2.Capabilities:  # noqa: N802
         return notifier_pb2.Capabilities(sms=self.can_send_sms)
@@ -52,6 +53,8 @@ class CapableNotifier(NotifierInMemory):
     ) -> notifier_pb2.NotifyResponse:
         if self.takes_no_notices:
             raise unavailable("database")
+        if not self.reaches(request):
+            raise ServiceError(ErrorCode.INVALID_REQUEST, "This cannot be reached.")
         if all(notice.request_key != request.request_key for notice in self.told):
             self.told.append(request)
         return notifier_pb2.NotifyResponse()

@@ -33,6 +33,8 @@ async def test_the_operator_lets_the_only_administrator_in_once(clinic: SomeClin
     assert shown["note"] == "Ticket 41: phone in the harbour."
     events = (await admin.call("GET", f"/v1/audit-events?user={admin.id}&kind=bypass.granted")).json()["events"]
     assert [event["actor"]["kind"] for event in events] == ["operator"]
+    told = [notice["kind"] for notice in (await admin.call("GET", "/v1/me/notices")).json()["notices"]]
+    assert {"bypass_granted", "operator_bypass_granted", "bypass_used", "bypass_enrolled"} <= set(told)
 
 
 async def test_the_operators_bypass_suspends_and_refuses_in_sentences(clinic: SomeClinic) -> None:
@@ -100,6 +102,8 @@ async def test_policys_command_asks_identity_who_it_is_for(
     answer = answer_of(await run_policy(stack, certificates, door, *options))
     assert answer["user_id"] == admin.id
     assert (await admin.sign_in())["state"] == "enrolment_required"
+    told = stack.sql("SELECT kind FROM notice WHERE user_id = %s AND detail ->> 'by' IS NULL", [admin.id])
+    assert {"bypass_granted", "operator_bypass_granted"} <= {row["kind"] for row in told}
 
 
 async def test_p21_only_policy_may_ask_for_it(certificates: MakeCertificates, door: str) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from services.identity.notice_words import DueNotice
 from services.otp import backup_codes
 from tests.identity.people import PHONE, Person, SomeClinic, Stack
 from tests.identity.told import prove_number, rows, shown, teller_of, texts, told
@@ -60,7 +61,7 @@ async def test_a_process_that_dies_between_change_and_telling_loses_no_notice(st
     store, at = stack.gateway.notice_store, stack.clock.now()
     claimed = await store.claim(at, 1000, timedelta(seconds=10), timedelta(minutes=10))
     mine = next(notice for notice in claimed if notice.user_id == reachable.id)
-    await stack.gateway.notifier.notify(mine, PHONE)
+    await stack.gateway.notifier.notify(mine, PHONE, None)
     restarted = teller_of(await stack.another_app())
     assert await restarted.tell() == 0, "another may be at it"
     stack.clock.advance(timedelta(seconds=11))
@@ -75,11 +76,11 @@ async def test_replicas_that_tell_at_once_hand_each_over_once(stack: Stack, reac
     calls: list[str] = []
     notify = stack.gateway.notifier.notify
 
-    async def counted(notice: object, phone: str | None) -> None:
-        calls.append(notice.id)  # type: ignore[attr-defined]
-        await notify(notice, phone)  # type: ignore[arg-type]
+    async def counted(notice: DueNotice, phone: str | None, email: str | None) -> None:
+        calls.append(notice.id)
+        await notify(notice, phone, email)
 
-    stack.gateway.notifier.notify = counted  # type: ignore[method-assign,assignment]
+    stack.gateway.notifier.notify = counted  # type: ignore[method-assign]
     await asyncio.gather(*(teller_of(stack).tell() for _ in range(8)))
     assert len(calls) == len(set(calls)) >= 3
 
@@ -105,6 +106,21 @@ async def test_while_the_notifier_is_away_nothing_is_lost_and_nobody_waits(stack
     stack.notifier.takes_no_notices = False
     stack.clock.advance(timedelta(minutes=11))
     assert sorted(await texts(stack, reachable)) == [("factor_added", PHONE), *[("factor_changed", PHONE)] * 3]
+
+
+async def test_where_the_number_cannot_be_reached_the_address_still_is(
+    stack: Stack, clinic: SomeClinic, reachable: Person
+) -> None:
+    stack.notifier.reaches = lambda request: not request.phone
+    await reachable.enrol_totp()
+    both = await told(stack, reachable)
+    assert [(notice.phone, notice.email) for notice in both] == [("", reachable.email)]
+    assert rows(reachable)[0]["told_at"] is not None
+    stack.notifier.reaches = lambda request: False
+    await reachable.enrol_totp()
+    assert len(await told(stack, reachable)) == 1
+    given_up = rows(reachable)[1]
+    assert (given_up["told_at"], given_up["next_tell_at"], given_up["phone"]) == (None, None, None)
 
 
 async def test_tries_come_ever_later_and_end_after_a_day(stack: Stack, reachable: Person) -> None:

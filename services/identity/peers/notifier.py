@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from countersign.notifier.v1.notifier_pb2_grpc import NotifierAsyncStub
 
 _SECONDS = 1.5
+_CLOCKS_DIFFER = timedelta(minutes=10)  # the notifier takes nothing for longer than a day from its own now
 _CAPABILITIES_HOLD = timedelta(seconds=30)
 
 
@@ -50,14 +51,15 @@ class NotifierPeer:
             return (Method.TOTP,)
         return (Method.TOTP, Method.SMS)
 
-    async def notify(self, notice: DueNotice, phone: str | None) -> None:
-        """Hands a notice over; the same one again changes nothing."""
+    async def notify(self, notice: DueNotice, phone: str | None, email: str | None) -> None:
+        """Hands a notice over, to be sent there; the same one again changes nothing. Raises `invalid-request` where it
+        is to go to no number or address that can be reached."""
         detail = notice.detail
         request = notifier_pb2.NotifyRequest(
             request_key=notice.id,
             kind=notifier_pb2.NoticeKind.Value(f"NOTICE_KIND_{notice.kind.name}"),
             phone=phone or "",
-            email=notice.email or "",
+            email=email or "",
             clinic_id=notice.clinic_id,
             user_id=notice.user_id,
             locale=notice.locale,
@@ -68,7 +70,7 @@ class NotifierPeer:
             backup_codes_left=detail.get("codes_left", 0),
         )
         request.happened_at.FromDatetime(notice.at)
-        request.not_after.FromDatetime(notice.at + TOLD_WITHIN)
+        request.not_after.FromDatetime(notice.at + TOLD_WITHIN - _CLOCKS_DIFFER)
         await self._peer.call(self._peer.stub.Notify, request, _SECONDS, repeatable=True)
 
     async def receive_twilio_status(self, form: Mapping[str, str], signature: str, query: str) -> None:
