@@ -9,6 +9,7 @@ from services.common.postgres import Database
 from services.identity.model import BypassId, EndCause, UserId
 from services.identity.notice_words import Notice
 from services.identity.store.activations import supersede
+from services.identity.store.bypass_uses import put_number_back
 from services.identity.store.devices import end_devices
 from services.identity.store.notices import NoticeStore
 from services.identity.store.sessions import end_sessions
@@ -41,11 +42,12 @@ class RecoveryStore:
         self._notices.ring()
 
     async def undo(self, user_id: UserId, bypass_id: BypassId, event: AuditEvent) -> bool:
-        """The same, and takes the password and the unused links away. Whether a second factor is on record as set up in
-        the session that the bypass opened."""
+        """The same, takes the password and the unused links away, and puts the number on file back as it was when the
+        bypass was used. Whether a second factor is on record as set up in the session that the bypass opened."""
         async with self._database.transaction() as connection:
             await connection.execute(_LOCK_USER, [user_id])
             await connection.execute("UPDATE app_user SET password_hash = NULL WHERE id = %s", [user_id])
+            await put_number_back(connection, bypass_id, user_id)
             await supersede(connection, user_id)
             await end_sessions(connection, user_id, event.at, EndCause.ENDED, keep=None)
             await end_devices(connection, user_id, event.at, "bypass_undone")

@@ -16,6 +16,7 @@ from services.common.postgres import Connection, Database
 from services.identity.model import Clinic, ClinicId, EndCause, Role, User, UserId, email_key
 from services.identity.notice_words import Notice
 from services.identity.store.activations import NewActivation, insert_activation, supersede, supersede_made_by
+from services.identity.store.bypass_uses import number_given
 from services.identity.store.clinics import insert_clinic
 from services.identity.store.devices import end_devices
 from services.identity.store.notices import NoticeStore
@@ -155,6 +156,8 @@ class StaffStore:
                 another = await another_number(
                     connection, self._numbers, self._notices, before.id, change.phone, change.phone_changed
                 )
+                if another is not None:
+                    await number_given(connection, before.id, another)
                 cursor = await connection.execute(
                     "UPDATE app_user SET name = coalesce(%(name)s, name), email = coalesce(%(email)s, email),"  # noqa: S608
                     " email_key = coalesce(%(email_key)s, email_key), role = coalesce(%(role)s, role),"
