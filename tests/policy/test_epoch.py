@@ -40,7 +40,8 @@ async def list_holds(policy: Service, clinic_id: str) -> object:
 
 async def preview(policy: Service, clinic_id: str) -> object:
     would_be = policy_pb2.ChangeRuleRequest(clinic_id=clinic_id, require_two_factor=True)
-    request = policy_pb2.PreviewRequest(subjects=[subject(clinic_id)], change=would_be)
+    alike = policy_pb2.Alike(subject=subject(clinic_id), user_ids=["usr_1"])
+    request = policy_pb2.PreviewRequest(people=[alike], change=would_be)
     return await policy.peer.call(policy.peer.stub.Preview, request)
 
 
