@@ -131,7 +131,8 @@ class Session:
     remembered_at: datetime | None = None
     """When a second factor was proven in that browser; unset again when its remembering ends."""
     ends_bypass: bool = False
-    """A bypass was granted while it lived: proving a factor in it is getting in another way."""
+    """An unused bypass was there when it was opened, or was granted while it lived: proving a factor in it, also anew,
+    is getting in another way."""
 
     @property
     def login_id(self) -> str:

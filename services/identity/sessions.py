@@ -128,6 +128,7 @@ def opened(
         bypass_id=bypass.id if bypass else None,
         device_id=device.id if device else None,
         remembered_at=device.remembered_at if device else None,
+        ends_bypass=bypass is None and decision is not None and decision.bypass is not None,
     )
 
 

@@ -101,7 +101,7 @@ class TwoFactor:
             kind, signed_in, client, method=method.value, **({"device_id": device.id} if device else {})
         )
         rotated = await self._rotate(session, rotation, event)
-        if session.ends_bypass and session.verified_at is None:
+        if rotated.ends_bypass:
             await self._end_bypass(session)
         self._standings.forget_user(session.user_id)
         now_in = replace(signed_in, session=rotated)

@@ -13,7 +13,8 @@ OPEN = (
     " NULL, NULL, %(enrol_after_proof)s, %(waiting_until)s::timestamptz, %(last_seen_at)s, %(idle_minutes)s,"
     " %(expires_at)s, %(shared_device)s, %(address)s, %(user_agent)s, NULL, NULL, %(bypass_id)s, %(device_id)s,"
     # Not what was read before the user's row was held: the remembering may have ended since.
-    " (SELECT remembered_at FROM device WHERE id = %(device_id)s AND user_id = owner.id AND ended_at IS NULL), false"
+    " (SELECT remembered_at FROM device WHERE id = %(device_id)s AND user_id = owner.id AND ended_at IS NULL),"
+    " %(ends_bypass)s"
     " FROM owner RETURNING id, bypass_id, user_id, authenticated_at),"
     " bypassed AS (INSERT INTO bypass_use (bypass_id, user_id, session_id, used_at)"
     " SELECT bypass_id, user_id, id, authenticated_at FROM opened WHERE bypass_id IS NOT NULL) "
