@@ -3,7 +3,8 @@
 Kept as Argon2id over HMAC-SHA256 with a pepper that the database does not have. Comparing takes tens of milliseconds
 of a core and tens of megabytes, so it happens in two threads with a short line before them: past the line the answer
 is `unavailable`, and a flood of sign-ins cannot take the service down. Whoever does not exist is compared with a dummy,
-so that nothing tells them apart (P13).
+so that nothing tells them apart (P13). A hash that another system made (`imported_hashes`) takes that system's time
+until its owner's first sign-in here makes it one of ours; until then that time may tell that there is an account.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from services.common.errors import unavailable
+from services.identity.imported_hashes import ImportedHashes, is_imported
 from services.identity.model import Clinic, User
 from services.identity.password_rules import check
 
@@ -34,6 +36,7 @@ class Passwords:
         self._hasher = PasswordHasher(
             time_cost=time_cost, memory_cost=memory_kib, parallelism=parallelism, hash_len=32, salt_len=16
         )
+        self._imported = ImportedHashes(pepper)
         self._product_name = product_name
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="argon2")
         # zxcvbn keeps its context words in a global: one thread, so that two checks never mix theirs.
@@ -78,8 +81,8 @@ class Passwords:
         return await loop.run_in_executor(self._threads, self._hasher.hash, self._peppered(password))
 
     def needs_rehash(self, password_hash: str) -> bool:
-        """Whether a stored hash was made with other costs than today's."""
-        return self._hasher.check_needs_rehash(password_hash)
+        """Whether a stored hash was made with other costs than today's, or elsewhere."""
+        return is_imported(password_hash) or self._hasher.check_needs_rehash(password_hash)
 
     async def check_new(self, password: str, user: User, clinic: Clinic, field: str = "password") -> None:
         """Raises `invalid-request`, naming `field`, where a password may not be chosen."""
@@ -87,6 +90,8 @@ class Passwords:
         await asyncio.get_running_loop().run_in_executor(self._judge, check, password, words, field)
 
     def _compare(self, password: str, password_hash: str) -> bool:
+        if is_imported(password_hash):
+            return self._imported.is_right(password, password_hash)
         try:
             return self._hasher.verify(password_hash, self._peppered(password))
         except (VerificationError, InvalidHashError):
