@@ -24,11 +24,9 @@ SESSION_COLUMNS = (
     " ended_at, end_cause, bypass_id, device_id, remembered_at, ends_bypass"
 )
 """What `session_from` reads."""
+_OF_SESSION = ", ".join(f"s.{name}" for name in SESSION_COLUMNS.split(", "))
 BY_DIGEST = (
-    "SELECT s.id, s.user_id, s.clinic_id, s.token_digest, s.generation, s.opened_by, s.authenticated_at,"
-    " s.verified_at, s.proven_by, s.enrol_after_proof, s.waiting_until, s.last_seen_at, s.idle_minutes, s.expires_at,"
-    " s.shared_device, s.address, s.user_agent, s.ended_at, s.end_cause, s.bypass_id, s.device_id, s.remembered_at,"
-    " s.ends_bypass,"
+    f"SELECT {_OF_SESSION},"  # noqa: S608 (a constant)
     " u.email AS u_email, u.name AS u_name, u.role AS u_role, u.phone AS u_phone, u.phone_proven AS u_phone_proven,"
     " u.locale AS u_locale, u.disabled_at IS NOT NULL AS u_is_disabled, u.created_at AS u_created_at,"
     " u.password_hash IS NOT NULL AS u_has_password,"
