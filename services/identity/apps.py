@@ -13,6 +13,7 @@ from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
 from services.identity.model import App, AppId, Clinic, Scope, SessionState
+from services.identity.named import clinic_named
 from services.identity.particulars import is_name
 from services.identity.sessions import SessionView, digest_of
 from services.identity.standing import Standings, unauthenticated
@@ -86,10 +87,7 @@ class Apps:
         raise ServiceError(ErrorCode.NOT_FOUND, f"{slug} has no app {name!r}.")
 
     async def clinic(self, slug: str) -> Clinic:
-        clinic = await self._clinics.by_slug(slug)
-        if clinic is None:
-            raise ServiceError(ErrorCode.NOT_FOUND, f"There is no clinic {slug!r}.")
-        return clinic
+        return await clinic_named(self._clinics, slug)
 
     def _event(self, kind: str, app: App) -> AuditEvent:
         detail = {"name": app.name, "scopes": sorted(app.scopes)}

@@ -11,9 +11,10 @@ from typing import Any, Protocol, TypeVar
 from services.common.audit import AuditEvent
 from services.common.audit_trail import TrailEvent, TrailPosition
 from services.common.clock import Clock
-from services.common.errors import ErrorCode, ServiceError
+from services.common.errors import ServiceError
 from services.common.logs import mask_phone
 from services.identity.model import Clinic, Decision, Session, SessionState, User, UserFactors
+from services.identity.named import person_named
 from services.identity.peers.notifier import NotifierPeer
 from services.identity.peers.otp import OtpPeer
 from services.identity.peers.policy import PolicyPeer, Subject
@@ -59,7 +60,7 @@ class Explaining:
 
     async def explain(self, slug: str, email: str) -> dict[str, Any]:
         """Everything that decides what the next sign-in and each open session of this person meets."""
-        clinic, user = await self._who(slug, email)
+        clinic, user = await person_named(self._clinics, self._staff, slug, email)
         now = self._clock.now()
         event = AuditEvent("user.explained", now, clinic.id, "operator", None, user.id)
         await self._sessions.note(event)
@@ -93,15 +94,6 @@ class Explaining:
     async def _decision(self, user: User, clinic: Clinic, factors: UserFactors) -> Decision:
         available = await self._notifier.methods_available()
         return (await self._policy.decide([Subject(user, clinic, factors)], available))[0]
-
-    async def _who(self, slug: str, email: str) -> tuple[Clinic, User]:
-        clinic = await self._clinics.by_slug(slug)
-        if clinic is None:
-            raise ServiceError(ErrorCode.NOT_FOUND, f"There is no clinic {slug!r}.")
-        user = await self._staff.by_email(clinic.id, email)
-        if user is None:
-            raise ServiceError(ErrorCode.NOT_FOUND, f"There is nobody with the e-mail address {email!r} in {slug!r}.")
-        return clinic, user
 
 
 async def _unless_away(answer: Awaitable[Found], away: list[str]) -> Found | None:

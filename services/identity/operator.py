@@ -10,6 +10,7 @@ from services.common.errors import ErrorCode, ServiceError
 from services.identity import activations
 from services.identity.activations import Link
 from services.identity.model import ActivationKind, Clinic, ClinicId, Role, User, UserId, slug_key
+from services.identity.named import nobody_named, person_named
 from services.identity.particulars import is_country, is_email, is_name, is_slug, is_timezone
 from services.identity.peers.notifier import NotifierPeer
 from services.identity.peers.policy import PolicyPeer
@@ -81,7 +82,7 @@ class Operator:
 
     async def reset_password(self, slug: str, email: str) -> tuple[User, Link]:
         """A link by which the user sets a new password; 2FA stays as it is."""
-        user = await self._user(slug, email)
+        _, user = await person_named(self._clinics, self._staff, slug, email)
         now = self._clock.now()
         new, link = activations.make(user, ActivationKind.RESET, None, now, self._public_url)
         event = self._event("password.reset_offered", user.clinic_id, user.id, activation=new.id)
@@ -90,21 +91,12 @@ class Operator:
         return user, link
 
     async def set_role(self, slug: str, email: str, role: Role) -> User:
-        user = await self._user(slug, email)
+        _, user = await person_named(self._clinics, self._staff, slug, email)
         event = self._event("user.changed", user.clinic_id, user.id, role=[user.role.value, role.value])
         after = await self._changes.apply(user, UserChange(role=role), event.at, event)
         if after is None:
-            raise _nobody(slug, email)
+            raise nobody_named(slug, email)
         return after
-
-    async def _user(self, slug: str, email: str) -> User:
-        clinic = await self._clinics.by_slug(slug)
-        if clinic is None:
-            raise ServiceError(ErrorCode.NOT_FOUND, f"There is no clinic {slug!r}.")
-        user = await self._staff.by_email(clinic.id, email)
-        if user is None:
-            raise _nobody(slug, email)
-        return user
 
     def _event(self, kind: str, clinic_id: ClinicId, subject: UserId, **detail: object) -> AuditEvent:
         return AuditEvent(
@@ -140,7 +132,3 @@ def _check(new: NewClinic) -> None:
 
 def _slug_taken(slug: str) -> ServiceError:
     return ServiceError(ErrorCode.CONFLICT, f"There is a clinic {slug_key(slug)!r} already. Choose another slug.")
-
-
-def _nobody(slug: str, email: str) -> ServiceError:
-    return ServiceError(ErrorCode.NOT_FOUND, f"There is nobody with the e-mail address {email!r} in clinic {slug!r}.")

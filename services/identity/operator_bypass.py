@@ -3,6 +3,7 @@ in the clinic's audit trail as the operator's."""
 
 from services.common.errors import ErrorCode, ServiceError
 from services.identity.bypasses import OPERATOR_SESSION, Grant, Granting
+from services.identity.named import person_named
 from services.identity.policy_words import Actor, Bypass
 from services.identity.store.clinics import ClinicStore
 from services.identity.store.staff import StaffStore
@@ -24,10 +25,5 @@ class OperatorBypass:
         reason = grant.reason.strip()
         if not 0 < len(reason) <= _MOST_REASON or not reason.isprintable():
             raise ServiceError(ErrorCode.INVALID_REQUEST, f"Give a reason of up to {_MOST_REASON} characters.")
-        clinic = await self._clinics.by_slug(slug)
-        if clinic is None:
-            raise ServiceError(ErrorCode.NOT_FOUND, f"There is no clinic {slug!r}.")
-        user = await self._staff.by_email(clinic.id, email)
-        if user is None:
-            raise ServiceError(ErrorCode.NOT_FOUND, f"There is nobody with the e-mail address {email!r} in {slug!r}.")
+        _, user = await person_named(self._clinics, self._staff, slug, email)
         return await self._granting.grant(user, Actor("operator"), OPERATOR_SESSION, grant)
