@@ -67,9 +67,10 @@ class Explaining:
         away: list[str] = []
         factors = await _unless_away(self._otp.factors_of(user.id), away)
         settings = await _unless_away(self._settings.user_settings(clinic.id, [user.id]), away)
-        decision = None
+        decided = None
         if factors is not None:
-            decision = await _unless_away(self._decision(user, clinic, factors), away)
+            decided = await _unless_away(self._decided(user, clinic, factors), away)
+        decision, record = decided or (None, None)
         sessions = await self._sessions.of_user(user.id, now)
         events: list[dict[str, Any]] = []
         for service, trail in self._trails.items():
@@ -85,15 +86,16 @@ class Explaining:
                 for session in sessions
             ],
             "decision": _decision(decision) if decision else None,
+            "record": json.loads(record) if record else None,
             "factors": _factors(factors) if factors else None,
             "settings": _settings(settings[0]) if settings else None,
             "recent": sorted(events, key=lambda one: str(one["at"]), reverse=True)[:_RECENT],
             "away": sorted(set(away)),
         }
 
-    async def _decision(self, user: User, clinic: Clinic, factors: UserFactors) -> Decision:
+    async def _decided(self, user: User, clinic: Clinic, factors: UserFactors) -> tuple[Decision, str]:
         available = await self._notifier.methods_available()
-        return (await self._policy.decide([Subject(user, clinic, factors)], available))[0]
+        return await self._policy.recorded(Subject(user, clinic, factors), available)
 
 
 async def _unless_away(answer: Awaitable[Found], away: list[str]) -> Found | None:

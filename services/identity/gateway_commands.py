@@ -1,8 +1,10 @@
 """The operator's commands for apps (a key for a machine, printed once; which there are; the end of one and of what it
 demanded), and `explain`: why one person is asked, or not let in."""
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -72,11 +74,23 @@ def add_to(app: typer.Typer, with_gateway: WithGateway) -> None:
         run_with(with_gateway, act)
 
     @app.command()
-    def explain(clinic: _Slug, email: Annotated[str, typer.Option(help="The person's e-mail address.")]) -> None:
+    def explain(
+        clinic: _Slug,
+        email: Annotated[str, typer.Option(help="The person's e-mail address.")],
+        record: Annotated[
+            Path | None,
+            typer.Option(dir_okay=False, help="Adds the decision with its facts to this file, for policy's replay."),
+        ] = None,
+    ) -> None:
         """Says all that decides how a person gets in: state, decision, factors, sessions, recent events; no secrets."""
 
         async def act(gateway: Gateway) -> dict[str, Any]:
-            return await gateway.explaining.explain(clinic, email)
+            said = await gateway.explaining.explain(clinic, email)
+            recorded = said.pop("record")
+            if record is not None and recorded is not None:
+                with record.open("a", encoding="utf-8") as lines:
+                    lines.write(json.dumps(recorded, ensure_ascii=False) + "\n")
+            return said
 
         run_with(with_gateway, act)
 

@@ -18,6 +18,7 @@ from services.common.rpc_server import RpcServer
 from services.common.settings import load_settings
 from services.policy.app import build
 from services.policy.bypass_command import add_bypass
+from services.policy.replay_command import add_replay
 from services.policy.servicer import ALLOWED
 from services.policy.settings import PolicyMigrationSettings, PolicySettings
 
@@ -26,6 +27,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Is a second 
 
 add_verify_audit(app, "policy", PolicySettings.load)
 add_bypass(app)
+add_replay(app)
 
 
 @app.command()

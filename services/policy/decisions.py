@@ -37,9 +37,16 @@ class Decider:
         bypass = self._standing.bypasses.get(user_id)
         alike = (subject, setting, bypass)
         if (made := self._made.get(alike)) is None:
-            facts = Facts(self._standing.rule, subject, self._at, self._standing.holds, setting, bypass)
-            made = self._made[alike] = decide(facts)
+            made = self._made[alike] = decide(self._facts(subject, user_id))
         return made
+
+    def facts(self, subject: Subject) -> Facts:
+        return self._facts(subject, subject.user_id)
+
+    def _facts(self, subject: Subject, user_id: UserId) -> Facts:
+        standing = self._standing
+        setting, bypass = standing.settings.get(user_id), standing.bypasses.get(user_id)
+        return Facts(standing.rule, subject, self._at, standing.holds, setting, bypass)
 
 
 class Decisions:
@@ -49,16 +56,25 @@ class Decisions:
 
     async def decide(self, subjects: Sequence[Subject]) -> list[Decision]:
         """One decision a subject, in their order."""
+        deciders = await self._deciders(subjects)
+        return [deciders[subject.clinic_id].decide(subject) for subject in subjects]
+
+    async def recorded(self, subjects: Sequence[Subject]) -> list[tuple[Facts, Decision]]:
+        """The same, each with the facts that it was made from."""
+        deciders = await self._deciders(subjects)
+        facts = [deciders[subject.clinic_id].facts(subject) for subject in subjects]
+        return [(found, decide(found)) for found in facts]
+
+    async def _deciders(self, subjects: Sequence[Subject]) -> dict[ClinicId, Decider]:
         check_count(subjects, "subjects")
         if not subjects:
-            return []
+            return {}
         at = self._clock.now()
         clinic_ids = {subject.clinic_id for subject in subjects}
         found = await self._standings.read(clinic_ids, [subject.user_id for subject in subjects], at)
         if clinic_ids - found.keys():
             raise unknown_clinic()
-        deciders = {clinic_id: Decider(standing, at) for clinic_id, standing in found.items()}
-        return [deciders[subject.clinic_id].decide(subject) for subject in subjects]
+        return {clinic_id: Decider(standing, at) for clinic_id, standing in found.items()}
 
     async def epoch(self, clinic_id: ClinicId) -> int:
         """While it stands still, each decision made under it holds until its own `valid_until`."""

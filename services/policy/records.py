@@ -4,6 +4,7 @@ Invariant: facts that were written and read again are equal to the first, so the
 reasons. Ids, names of clinics and rules only: nothing in a record is secret.
 """
 
+import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import Enum
@@ -42,6 +43,12 @@ def decision_to_json(decision: Decision) -> Json:
     """The decision as JSON values, to be compared with one made again."""
     written: Json = _plain(asdict(decision))
     return written
+
+
+def record_of(facts: Facts, decision: Decision) -> str:
+    """A line for `replay`."""
+    record = {"facts": facts_to_json(facts), "decision": decision_to_json(decision)}
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
 
 
 def facts_from_json(record: Json) -> Facts:

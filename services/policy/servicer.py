@@ -12,6 +12,7 @@ from services.policy.decisions import Decisions
 from services.policy.holds import Holds
 from services.policy.model import BypassId, ClinicId, RuleChange, SessionId, UserId
 from services.policy.preview import Previews, WouldBeHold
+from services.policy.records import record_of
 from services.policy.refusals import invalid
 from services.policy.requirements import Administrators, Requirements
 from services.policy.rules import Rules
@@ -43,9 +44,13 @@ class PolicyServicer(policy_pb2_grpc.PolicyServicer):
 
     async def Decide(self, request: policy_pb2.DecideRequest, context: Any) -> policy_pb2.DecideResponse:  # noqa: N802
         subjects = [wire.subject(subject) for subject in request.subjects]
-        decisions = await self._decisions.decide(subjects)
+        recorded = await self._decisions.recorded(subjects) if request.record else []
+        decided = [decision for _, decision in recorded] or await self._decisions.decide(subjects)
         user_ids = [subject.user_id for subject in subjects]
-        return policy_pb2.DecideResponse(decisions=wire.wire_decisions(user_ids, decisions))
+        response = policy_pb2.DecideResponse(decisions=wire.wire_decisions(user_ids, decided))
+        if request.record:
+            response.records.extend(record_of(facts, decision) for facts, decision in recorded)
+        return response
 
     async def GetEpoch(self, request: policy_pb2.GetEpochRequest, context: Any) -> policy_pb2.GetEpochResponse:  # noqa: N802
         return policy_pb2.GetEpochResponse(epoch=await self._decisions.epoch(ClinicId(request.clinic_id)))

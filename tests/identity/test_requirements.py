@@ -1,7 +1,9 @@
 """What is required of single users (R14), and the administrator whom a clinic keeps (A47, A65)."""
 
 import asyncio
+import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -259,7 +261,7 @@ async def test_the_operator_makes_lists_and_revokes_apps(clinic: SomeClinic) -> 
     ]
 
 
-async def test_explain_says_why_and_no_secret(clinic: SomeClinic, admin: Person) -> None:
+async def test_explain_says_why_and_no_secret(clinic: SomeClinic, admin: Person, tmp_path: Path) -> None:
     stack = clinic.stack
     person = await clinic.person(phone="+447700900123")
     await person.sign_in()
@@ -277,7 +279,13 @@ async def test_explain_says_why_and_no_secret(clinic: SomeClinic, admin: Person)
     for secret in (person.secret, person.token, *person.backup_codes, "+447700900123"):
         assert secret not in text
     assert stack.events(person.id)[-1] == "user.explained"
-    assert answer_of(await run(stack, "explain", "--clinic", clinic.slug, "--email", person.email))["away"] == []
+    asked = ("explain", "--clinic", clinic.slug, "--email", person.email)
+    assert answer_of(await run(stack, *asked))["away"] == []
+    file = tmp_path / "decisions.jsonl"
+    answered = answer_of(await run(stack, *asked, "--record", str(file)))
+    record = json.loads(file.read_text())
+    assert record["facts"]["subject"]["user_id"] == person.id
+    assert record["decision"]["reason"] == answered["decision"]["reason"]
     await stack.stop_policy()
     without = answer_of(await run(stack, "explain", "--clinic", clinic.slug, "--email", person.email))
     assert ("policy" in without["away"], without["decision"], without["next_sign_in"]) == (True, None, "not known")

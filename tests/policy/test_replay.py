@@ -10,10 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from countersign.policy.v1 import policy_pb2
+from typer.testing import CliRunner
 
+from services.policy.__main__ import app
 from services.policy.decision import decide
 from services.policy.model import Method
 from services.policy.records import decision_to_json, facts_from_json, facts_to_json
+from services.policy.replaying import replay
+from tests.policy.calls import create, exempt, grant, subject
+from tests.policy.calls import decide as decide_over
+from tests.policy.conftest import Service
 from tests.policy.test_precedence import BYPASSES, FACTORS, HOLDS, RULES, SETTINGS, Case
 
 RECORDED = Path(__file__).parents[1] / "data" / "decisions.json"
@@ -52,6 +59,37 @@ def test_a_record_that_lacks_a_fact_is_refused_not_guessed(field: str) -> None:
     del record[field]
     with pytest.raises(KeyError):
         facts_from_json(record)
+
+
+def test_the_command_says_of_each_line_whether_it_is_decided_alike(tmp_path: Path) -> None:
+    first, second, *_ = json.loads(RECORDED.read_text())
+    second["decision"]["reason"]["sentence"], second["decision"]["idle_minutes"] = "Another.", 7
+    kept, file = tmp_path / "kept.jsonl", tmp_path / "changed.jsonl"
+    kept.write_text(json.dumps(first) + "\n\n")
+    file.write_text("\n".join([json.dumps(first), json.dumps(second), "{", json.dumps({"facts": {}}), "7"]))
+
+    same = CliRunner().invoke(app, ["replay", str(kept)])
+    assert (same.exit_code, [json.loads(line)["same"] for line in same.stdout.splitlines()]) == (0, [True])
+    changed = CliRunner().invoke(app, ["replay", str(file)])
+    told = [json.loads(line) for line in changed.stdout.splitlines()]
+    assert (changed.exit_code, [(one["line"], one["differs"]) for one in told]) == (
+        1,
+        [(1, []), (2, ["idle_minutes", "reason"]), *((line, ["not a record"]) for line in (3, 4, 5))],
+    )
+    assert told[0]["sentence"] == first["decision"]["reason"]["sentence"]
+
+
+async def test_what_policy_records_is_replayed_alike(policy: Service, tmp_path: Path) -> None:
+    clinic_id = (await create(policy)).clinic_id
+    await exempt(policy, clinic_id)
+    await grant(policy, clinic_id)
+    request = policy_pb2.DecideRequest(subjects=[subject(clinic_id)], record=True)
+    answer = await policy.peer.call(policy.peer.stub.Decide, request)
+    assert list(answer.decisions) == await decide_over(policy, subject(clinic_id))
+    file = tmp_path / "records.jsonl"
+    file.write_text("\n".join(answer.records))
+    (replayed,) = replay(file.read_text().splitlines())
+    assert (replayed.differs, replayed.sentence) == ((), answer.decisions[0].reason.sentence)
 
 
 def _record() -> None:

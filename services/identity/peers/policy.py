@@ -83,6 +83,15 @@ class PolicyPeer:
             raise unavailable("policy")
         return [decision_from(found) for found in response.decisions]
 
+    async def recorded(self, subject: Subject, methods_available: Sequence[Method]) -> tuple[Decision, str]:
+        """The decision, and a record of it that policy can replay."""
+        available = [TO_WIRE[method] for method in methods_available]
+        request = policy_pb2.DecideRequest(subjects=[_subject(subject, available)], record=True)
+        response = await self._peer.call(self._peer.stub.Decide, request, _SECONDS, repeatable=True)
+        if len(response.decisions) != 1 or len(response.records) != 1:
+            raise unavailable("policy")
+        return decision_from(response.decisions[0]), response.records[0]
+
     async def epoch(self, clinic_id: ClinicId) -> int | None:
         """What counts everything that could change a decision in the clinic; None where policy is too old to say."""
         request = policy_pb2.GetEpochRequest(clinic_id=clinic_id)
