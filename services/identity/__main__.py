@@ -49,7 +49,7 @@ from services.identity.peers.policy_bypass import PolicyBypassPeer
 from services.identity.peers.policy_settings import PolicySettingsPeer
 from services.identity.preview import Previews
 from services.identity.readiness import ReadinessProbe
-from services.identity.remembering import Remembering
+from services.identity.remembering import Forgetting, Remembering
 from services.identity.requirements import Requirements
 from services.identity.settings import IdentityMigrationSettings, IdentitySettings
 from services.identity.staff_changes import StaffChanges
@@ -133,10 +133,12 @@ def wire(
     sessions = SessionStore(database, numbers, notices, browsers)
     standings = Standings(sessions, otp, policy, notifier, clock)
     roster = RosterStore(database)
-    clinic_operations = ClinicOperations(clinics, policy, otp, notifier, standings, clock)
+    devices = DeviceStore(database)
+    forgetting = Forgetting(devices, policy, policy_settings, clock)
+    clinic_operations = ClinicOperations(clinics, policy, otp, notifier, standings, forgetting, clock)
     changes = StaffChanges(staff, roster, policy_settings)
     policy_bypass, recovery = PolicyBypassPeer(policy.connection), RecoveryStore(database, notices)
-    remembering = Remembering(DeviceStore(database), standings, clock)
+    remembering = Remembering(devices, standings, clock)
     code_notices, password_store = CodeNotices(notices, clock), PasswordStore(database, sessions, notices)
     granting = Granting(recovery, otp, policy_bypass, standings, clock)
 
@@ -180,7 +182,7 @@ def wire(
         apps=Apps(AppStore(database), clinics, standings, clock),
         bypasses=Bypasses(granting, users, recovery, otp, policy_bypass, policy_settings, standings, clock),
         explaining=Explaining(clinics, staff, sessions, otp, policy, policy_settings, notifier, trails, clock),
-        integrations=Integrations(policy_settings, otp, standings),
+        integrations=Integrations(policy_settings, otp, standings, forgetting),
         notices=Notices(notices, clock),
         notice_store=notices,
         phone_numbers=numbers,

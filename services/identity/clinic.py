@@ -5,6 +5,7 @@ have not tried, and nobody without a factor weakens the others.
 """
 
 from collections.abc import Collection
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from services.common.audit import AuditEvent
@@ -20,10 +21,8 @@ from services.identity.own_factor import check_own_factor
 from services.identity.peers.notifier import NotifierPeer
 from services.identity.peers.otp import OtpPeer
 from services.identity.peers.policy import PolicyPeer
-from services.identity.policy_words import (
-    RuleChange,
-    SecurityRule,
-)
+from services.identity.policy_words import Actor, RuleChange, SecurityRule
+from services.identity.remembering import Forgetting
 from services.identity.standing import Standings
 from services.identity.store.clinics import ClinicStore
 
@@ -46,6 +45,7 @@ class ClinicOperations:
         otp: OtpPeer,
         notifier: NotifierPeer,
         standings: Standings,
+        forgetting: Forgetting,
         clock: Clock,
     ) -> None:
         self._store = store
@@ -53,6 +53,7 @@ class ClinicOperations:
         self._otp = otp
         self._notifier = notifier
         self._standings = standings
+        self._forgetting = forgetting
         self._clock = clock
 
     async def change(self, by: SignedIn, client: Client, change: ClinicChange) -> Clinic:
@@ -90,10 +91,13 @@ class ClinicOperations:
         await self.check(change)
         if _turns(change, rule):
             await check_own_factor(self._otp, by.user.id, "change the rule for everyone")
-        changed = await self._policy.change_rule(
-            by.clinic.id, change, actor_kind="user", actor_id=by.user.id, address=client.address
-        )
-        self._standings.forget_clinic(by.clinic.id)
+        async with AsyncExitStack() as around:
+            if change.remember_device_days is not None:
+                await around.enter_async_context(self._forgetting.around(by.clinic.id, Actor.user(by, client)))
+            changed = await self._policy.change_rule(
+                by.clinic.id, change, actor_kind="user", actor_id=by.user.id, address=client.address
+            )
+            self._standings.forget_clinic(by.clinic.id)
         if change.idle_minutes is not None:
             # Also where the rule said so before: then this may be the repetition of a change that ended half-way.
             await self._store.set_idle_minutes(by.clinic.id, changed.idle_minutes)

@@ -3,20 +3,26 @@
 An app sets and ends its own holds only; what an app has set, no administrator of the clinic loosens (R15).
 """
 
+from contextlib import AsyncExitStack
+
 from services.common.errors import ErrorCode, ServiceError
 from services.identity.model import ClinicId, UserId
 from services.identity.own_factor import check_own_factor
 from services.identity.peers.otp import OtpPeer
 from services.identity.peers.policy_settings import PolicySettingsPeer
 from services.identity.policy_words import Actor, Hold, HoldTerms
+from services.identity.remembering import Forgetting
 from services.identity.standing import Standings
 
 
 class Integrations:
-    def __init__(self, settings: PolicySettingsPeer, otp: OtpPeer, standings: Standings) -> None:
+    def __init__(
+        self, settings: PolicySettingsPeer, otp: OtpPeer, standings: Standings, forgetting: Forgetting
+    ) -> None:
         self._settings = settings
         self._otp = otp
         self._standings = standings
+        self._forgetting = forgetting
 
     async def holds(self, clinic_id: ClinicId, by: Actor) -> list[Hold]:
         """The clinic's holds, by name; to an app, its own."""
@@ -29,8 +35,11 @@ class Integrations:
             self._check_own(before, by)
             if by.kind == "user" and _loosens(before, terms):
                 await check_own_factor(self._otp, UserId(by.id or ""), "loosen what an integration demands")
-        hold = await self._settings.put_hold(clinic_id, terms, by)
-        self._standings.forget_clinic(clinic_id)
+        async with AsyncExitStack() as around:
+            if terms.max_device_trust_hours is not None or _caps(before):
+                await around.enter_async_context(self._forgetting.around(clinic_id, by))
+            hold = await self._settings.put_hold(clinic_id, terms, by)
+            self._standings.forget_clinic(clinic_id)
         return hold
 
     async def end(self, clinic_id: ClinicId, by: Actor, name: str) -> None:
@@ -40,8 +49,11 @@ class Integrations:
         self._check_own(before, by)
         if by.kind == "user":
             await check_own_factor(self._otp, UserId(by.id or ""), "end what an integration demands")
-        await self._settings.end_hold(clinic_id, name, by)
-        self._standings.forget_clinic(clinic_id)
+        async with AsyncExitStack() as around:
+            if _caps(before):
+                await around.enter_async_context(self._forgetting.around(clinic_id, by))
+            await self._settings.end_hold(clinic_id, name, by)
+            self._standings.forget_clinic(clinic_id)
 
     async def _named(self, clinic_id: ClinicId, name: str) -> Hold | None:
         return next((hold for hold in await self._settings.holds(clinic_id) if hold.name == name), None)
@@ -57,6 +69,10 @@ class Integrations:
 
 def is_of(hold: Hold, app: Actor) -> bool:
     return hold.set_by.kind == app.kind and hold.set_by.id == app.id
+
+
+def _caps(hold: Hold | None) -> bool:
+    return hold is not None and hold.max_device_trust_hours is not None
 
 
 def _loosens(before: Hold, after: HoldTerms) -> bool:

@@ -5,7 +5,7 @@ that somebody copied it, and the remembering of that browser ends. Whatever ends
 opened lose it in the same transaction. Using, remembering and ending hold the user's row, so none misses another.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from psycopg.rows import DictRow
@@ -13,9 +13,11 @@ from psycopg.rows import DictRow
 from services.common import audit
 from services.common.audit import AuditEvent
 from services.common.postgres import Connection, Database
-from services.identity.model import Client, Device, DeviceId, Session, UserId
+from services.identity.model import Client, ClinicId, Device, DeviceId, Session, UserId
 
 GRACE = timedelta(seconds=60)
+BY_RULE = "clinic_rule"
+"""Why a browser was forgotten that the clinic's days, or the strictest hold, allow no more."""
 MOST_DEVICES = 20
 """Of one user; the one unused for longest makes room."""
 LONGEST = timedelta(days=90)
@@ -28,7 +30,7 @@ _BY_TOKEN = (
     "SELECT device.*, NULL::timestamptz AS replaced_at FROM device WHERE token_digest = %(digest)s"
     " UNION ALL SELECT device.*, replaced.replaced_at FROM replaced_device_token AS replaced"
     " JOIN device ON device.id = replaced.device_id WHERE replaced.digest = %(digest)s"
-    ") AS known WHERE user_id = %(user_id)s AND ended_at IS NULL AND remembered_at > %(since)s"
+    ") AS known WHERE user_id = %(user_id)s AND ended_at IS NULL"
 )
 _REPLACE = (
     "WITH before AS (SELECT id, token_digest FROM device WHERE id = %(id)s),"
@@ -36,6 +38,17 @@ _REPLACE = (
     " SELECT token_digest, id, %(at)s FROM before)"
     " UPDATE device SET token_digest = %(new)s, last_used_at = %(at)s, address = %(address)s,"
     " user_agent = %(user_agent)s FROM before WHERE device.id = before.id"
+)
+# In an order, since whoever ends those of two clinics at once holds many.
+_LOCK_OWNERS = (
+    "SELECT 1 FROM app_user WHERE id IN (SELECT user_id FROM device WHERE clinic_id = %(clinic_id)s"
+    " AND ended_at IS NULL AND remembered_at <= %(since)s) ORDER BY id FOR UPDATE"
+)
+_END_BEYOND = (
+    "WITH ended AS (UPDATE device SET ended_at = %(at)s, end_cause = %(cause)s WHERE clinic_id = %(clinic_id)s"
+    " AND ended_at IS NULL AND remembered_at <= %(since)s RETURNING id),"
+    " shown AS (UPDATE session SET remembered_at = NULL FROM ended WHERE device_id = ended.id)"
+    " SELECT count(*) AS ended FROM ended"
 )
 _END = "UPDATE device SET ended_at = %(at)s, end_cause = %(cause)s WHERE ended_at IS NULL AND user_id = %(user_id)s"
 
@@ -62,13 +75,14 @@ class DeviceStore:
         at: datetime,
         client: Client,
         reused: AuditEvent,
+        beyond: AuditEvent,
     ) -> Device | None:
         """The user's browser with this token, remembered after `since`, which from now on has the new one. None for a
         token that is none of theirs, or of a browser no longer remembered; `reused` goes on record where this is what
-        ended it."""
+        ended it, and `beyond`, where it was remembered before `since`."""
         async with self._database.transaction() as connection:
             await connection.execute(_LOCK_USER, [user_id])
-            cursor = await connection.execute(_BY_TOKEN, {"digest": digest, "user_id": user_id, "since": since})
+            cursor = await connection.execute(_BY_TOKEN, {"digest": digest, "user_id": user_id})
             row = await cursor.fetchone()
             if row is None:
                 return None
@@ -76,6 +90,10 @@ class DeviceStore:
             if row["replaced_at"] is not None and at - row["replaced_at"] > GRACE:
                 await end_devices(connection, user_id, at, "reused", device_id=device.id)
                 await audit.record(connection, reused)
+                return None
+            if device.remembered_at <= since:
+                await end_devices(connection, user_id, at, BY_RULE, device_id=device.id)
+                await audit.record(connection, replace(beyond, detail={**beyond.detail, "device_id": device.id}))
                 return None
             await connection.execute(
                 _REPLACE,
@@ -114,6 +132,17 @@ class DeviceStore:
             await connection.execute(_LOCK_USER, [user_id])
             await end_devices(connection, user_id, event.at, cause)
             await audit.record(connection, event)
+
+    async def end_beyond(self, clinic_id: ClinicId, since: datetime, event: AuditEvent) -> int:
+        """Forgets every browser of the clinic that was not remembered after `since`, and says how many on record."""
+        values = {"clinic_id": clinic_id, "since": since, "at": event.at, "cause": BY_RULE}
+        async with self._database.transaction() as connection:
+            await connection.execute(_LOCK_OWNERS, values)
+            row = await (await connection.execute(_END_BEYOND, values)).fetchone()
+            ended: int = row["ended"] if row else 0
+            if ended:
+                await audit.record(connection, replace(event, detail={**event.detail, "count": ended}))
+        return ended
 
     async def purge(self, now: datetime) -> int:
         """Drops browsers that no clinic can be remembering any more."""
