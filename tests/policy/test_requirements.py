@@ -259,3 +259,16 @@ async def test_p18_a_change_is_one_event_and_the_same_again_is_none(policy: Serv
             },
         )
     ]
+
+
+async def test_a_number_that_a_process_of_before_has_lifted_has_the_note_of_the_requirement(policy: Service) -> None:
+    """Old and new run side by side while a release goes out; the old one knows one note for both."""
+    clinic_id = (await create(policy)).clinic_id
+    await set_requirement(policy, clinic_id, requirement=REQUIRED, reason="Handles prescriptions")
+    with policy.owner() as connection:
+        connection.execute("UPDATE user_setting SET is_phone_lifted = true WHERE clinic_id = %s", [clinic_id])
+    (found,) = await settings(policy, clinic_id, ["usr_1"])
+    assert (found.HasField("phone_required"), found.phone_required) == (True, False)
+    assert (found.phone_reason, found.phone_set_by) == ("Handles prescriptions", ADMIN)
+    asked = await set_requirement(policy, clinic_id, phone_required=True)
+    assert (asked.HasField("phone_required"), asked.phone_reason) == (False, "")

@@ -78,10 +78,15 @@ def setting(row: Row) -> UserSetting:
         expires_at=_moment_or_none(row["expires_at"]),
         set_by=_actor(row, "set_by"),
         set_at=_moment(row["set_at"]),
-        lift=PhoneLift(row["phone_reason"], _actor(row, "phone_set_by"), _moment(row["phone_set_at"]))
-        if row["phone_set_at"]
-        else None,
+        lift=_lift(row) if row["is_phone_lifted"] else None,
     )
+
+
+def _lift(row: Row) -> PhoneLift:
+    if row["phone_set_at"]:
+        return PhoneLift(row["phone_reason"], _actor(row, "phone_set_by"), _moment(row["phone_set_at"]))
+    # Lifted by a process that knows one note for both.
+    return PhoneLift(row["reason"], _actor(row, "set_by"), _moment(row["set_at"]))
 
 
 def bypass(row: Row) -> Bypass:

@@ -10,7 +10,14 @@ _SELECT = "SELECT * FROM user_setting WHERE clinic_id = %s AND user_id = ANY(%s)
 _COLUMNS = (
     *("clinic_id", "user_id", "requirement", "reason", "expires_at"),
     *("set_by_kind", "set_by_id", "set_by_address", "set_at"),
-    *("phone_reason", "phone_set_by_kind", "phone_set_by_id", "phone_set_by_address", "phone_set_at"),
+    *(
+        "is_phone_lifted",
+        "phone_reason",
+        "phone_set_by_kind",
+        "phone_set_by_id",
+        "phone_set_by_address",
+        "phone_set_at",
+    ),
 )
 _PUT = (
     f"INSERT INTO user_setting ({', '.join(_COLUMNS)}) VALUES ({', '.join(['%s'] * len(_COLUMNS))})"  # noqa: S608 (constants)
@@ -40,6 +47,6 @@ class LockedUserSettings:
             [
                 *(self._clinic_id, setting.user_id, setting.requirement.value, setting.reason, setting.expires_at),
                 *(by.kind, by.id, by.address, setting.set_at),
-                *note,
+                *(lift is not None, *note),
             ],
         )
