@@ -39,6 +39,9 @@ class Member:
     is_exempt: bool
 
     def is_among(self, wanted: Adopted) -> bool:
+        """Only of those who can sign in: the lists hold whom the counts count."""
+        if self.user.is_disabled:
+            return False
         if wanted is Adopted.EXEMPT:
             return self.is_exempt
         return bool(self.factors.factors) == (wanted is Adopted.ENROLLED)

@@ -122,7 +122,9 @@ class PatchUser(Body):
 class ListUsers(Body):
     limit: Annotated[int, Field(ge=1, le=200)] = 50
     cursor: Annotated[str, Field(min_length=1, max_length=200, pattern=OPAQUE)] | None = None
-    two_factor: Adopted | None = None
+    two_factor: Annotated[
+        Adopted | None, Field(description="Only such people. Whoever is disabled is in none of these lists.")
+    ] = None
     q: Annotated[str | None, Field(min_length=1, max_length=100)] = None
     counts: bool = False
     format: Literal["json", "csv"] = "json"
