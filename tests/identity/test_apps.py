@@ -88,6 +88,11 @@ async def test_an_app_sets_and_ends_its_own_holds_only(clinic: SomeClinic, admin
         for method, body in (("PUT", loose), ("DELETE", None)):
             refused = await stack.call(method, f"{HOLDS}/{name}", body, token=token)
             assert (refused.status_code, slug_of(refused)) == (403, "forbidden"), (name, method)
+    # Nor is it shown what would come of what it could not do.
+    refused = await admin.call("PUT", f"{HOLDS}/ledger", loose)
+    unseen = await admin.call("POST", "/v1/clinic/security/preview", {"hold": "ledger", **loose})
+    assert (unseen.status_code, slug_of(unseen)) == (403, "forbidden")
+    assert unseen.json()["detail"] == refused.json()["detail"]
     assert (await stack.call("PUT", f"{HOLDS}/ledger", loose, token=ledger)).status_code == 200
     assert (await stack.call("DELETE", f"{HOLDS}/ledger", token=ledger)).status_code == 204
     gone = await stack.call("DELETE", f"{HOLDS}/ledger", token=ledger)
@@ -117,8 +122,14 @@ async def test_an_app_learns_whose_session_a_token_is_and_renews_nothing(clinic:
     ended = await clinic.person()
     await ended.sign_in()
     assert (await ended.call("DELETE", "/v1/session")).status_code == 204
-    for token in (elsewhere.token, ended.token, "no such token", key, "\u00e9"):
-        assert await introspect(token) == {"active": False}
+    odd = ("", "\u00e9", "\x00", "x" * 201, "x" * 10_000, f"{plain.token}\n", f" {plain.token}")
+    for token in (elsewhere.token, ended.token, "no such token", key, *odd):
+        assert await introspect(token) == {"active": False}, token[:20]
+    async with stack.client(**{"Authorization": f"Bearer {key}", "Content-Type": "application/json"}) as client:
+        half = await client.post("/v1/sessions/introspect", content=rb'{"token": "\ud800"}')
+    assert half.json() == {"active": False}
+    for body in ({}, {"token": None}, {"token": 7}, {"token": [plain.token]}, {"token": plain.token, "clinic": "x"}):
+        assert (await stack.call("POST", "/v1/sessions/introspect", body, token=key)).status_code == 422, body
     after = (await plain.call("GET", "/v1/session")).json()
     assert after["idle_expires_at"] == before["idle_expires_at"]
     refused = await stack.call("POST", "/v1/sessions/introspect", {"token": plain.token}, token=admin.token)
