@@ -136,6 +136,7 @@ def wire(
     devices = DeviceStore(database)
     forgetting = Forgetting(devices, policy, policy_settings, clock)
     clinic_operations = ClinicOperations(clinics, policy, otp, notifier, standings, forgetting, clock)
+    integrations = Integrations(policy_settings, otp, standings, forgetting)
     changes = StaffChanges(staff, roster, policy_settings)
     policy_bypass, recovery = PolicyBypassPeer(policy.connection), RecoveryStore(database, notices)
     remembering = Remembering(devices, standings, clock)
@@ -182,12 +183,12 @@ def wire(
         apps=Apps(AppStore(database), clinics, standings, clock),
         bypasses=Bypasses(granting, users, recovery, otp, policy_bypass, policy_settings, standings, clock),
         explaining=Explaining(clinics, staff, sessions, otp, policy, policy_settings, notifier, trails, clock),
-        integrations=Integrations(policy_settings, otp, standings, forgetting),
+        integrations=integrations,
         notices=Notices(notices, clock),
         notice_store=notices,
         phone_numbers=numbers,
         operator_bypass=OperatorBypass(clinics, staff, granting),
-        previews=Previews(roster, sessions, clinic_operations, otp, policy_settings, notifier, clock),
+        previews=Previews(roster, sessions, clinic_operations, integrations, otp, policy_settings, notifier, clock),
         remembering=remembering,
         requirements=Requirements(users, staff, otp, policy_settings, standings),
         readiness=ReadinessProbe(

@@ -42,6 +42,12 @@ class Integrations:
             self._standings.forget_clinic(clinic_id)
         return hold
 
+    async def check_may_put(self, clinic_id: ClinicId, by: Actor, name: str) -> None:
+        """Raises `forbidden` where the hold of this name is not theirs to set."""
+        before = await self._named(clinic_id, name)
+        if before is not None:
+            self._check_own(before, by)
+
     async def end(self, clinic_id: ClinicId, by: Actor, name: str) -> None:
         before = await self._named(clinic_id, name)
         if before is None:

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from services.common.clock import Clock
 from services.identity.clinic import ClinicOperations
+from services.identity.integrations import Integrations
 from services.identity.model import (
     Clinic,
     Decision,
@@ -24,6 +25,7 @@ from services.identity.peers.notifier import NotifierPeer
 from services.identity.peers.otp import OtpPeer
 from services.identity.peers.policy_settings import PolicySettingsPeer
 from services.identity.policy_words import (
+    Actor,
     Foreseen,
     HoldTerms,
     RuleChange,
@@ -85,6 +87,7 @@ class Previews:
         roster: RosterStore,
         sessions: SessionStore,
         clinics: ClinicOperations,
+        integrations: Integrations,
         otp: OtpPeer,
         settings: PolicySettingsPeer,
         notifier: NotifierPeer,
@@ -93,6 +96,7 @@ class Previews:
         self._roster = roster
         self._sessions = sessions
         self._clinics = clinics
+        self._integrations = integrations
         self._otp = otp
         self._settings = settings
         self._notifier = notifier
@@ -104,7 +108,8 @@ class Previews:
         return await self._of(by.clinic, change)
 
     async def of_hold(self, by: SignedIn, terms: HoldTerms) -> tuple[list[Previewed], Totals]:
-        """If an integration demanded this."""
+        """If an integration demanded this. Refused where setting it would be."""
+        await self._integrations.check_may_put(by.clinic.id, Actor("user", by.user.id), terms.name)
         return await self._of(by.clinic, terms)
 
     async def _of(self, clinic: Clinic, would_be: RuleChange | HoldTerms) -> tuple[list[Previewed], Totals]:
