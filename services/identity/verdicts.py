@@ -12,6 +12,10 @@ _SPENT = (
     "Too many wrong codes were typed for your account. If that was not you, someone knows your password: change it, or"
     " ask your administrator."
 )
+_SET_CLOCK = (
+    "Let your phone set its date, time and time zone by itself. iPhone: Settings > General > Date & Time > Set"
+    " Automatically. Android: Settings > System > Date & time > Automatic. Then take the next code that the app shows."
+)
 _HINTS = {
     Method.TOTP: "Take the code that the app shows now, from the entry that names this clinic and your e-mail address.",
     Method.SMS: "Take the code from the newest message; an earlier one no longer works.",
@@ -54,7 +58,7 @@ def _wrong(verdict: Verdict, method: Method) -> ServiceError:
     else:
         by, way = _span(abs(skew)), "fast" if skew > 0 else "slow"
         detail = f"The code is wrong: the clock of your phone is {by} {way}."
-        hint = "Set date, time and time zone of your phone to automatic, then take the code that the app shows."
+        hint = _SET_CLOCK
     return ServiceError(
         ErrorCode.INVALID_CODE,
         detail,

@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError, unavailable
-from services.otp import sms_codes, totp
 from services.otp.backup_codes import SLOTS, NewSet
 from services.otp.code_shape import canonical
 from services.otp.enrolment import gone, not_found, totp_secret_of
+from services.otp.enrolment_codes import EnrolmentCode, compare_sms, compare_totp
 from services.otp.judgement import ACCEPTED_AGAIN_FOR, judge, refusal_by_budget, verdict_event
 from services.otp.marks import Marks
 from services.otp.model import (
@@ -25,7 +25,6 @@ from services.otp.model import (
     Enrolment,
     EnrolmentId,
     EnrolmentKind,
-    LoginId,
     Method,
     Result,
     SmsFactor,
@@ -38,7 +37,6 @@ from services.otp.turns import Turns
 from services.otp.vault import Vault, enrolment_context, sms_phone_context, totp_secret_context
 from services.otp.verification import check_same_attempt
 
-_METHODS = {EnrolmentKind.TOTP: Method.TOTP, EnrolmentKind.SMS: Method.SMS, EnrolmentKind.PHONE_PROOF: Method.SMS}
 _MOST_TRIES = 3
 _IN_FLIGHT_FOR = timedelta(seconds=5)  # twice the caller's deadline
 
@@ -141,15 +139,17 @@ class _Hearing:
         if refusal := refusal_by_budget(account, self._now):
             await self._held.tell(self._telling(refusal))
             return Confirmed(refusal)
-        result, step = await self._compare(enrolment)
-        if result is not Result.ACCEPTED:
-            judged, verdict = judge(account, self._attempt.login_id, result, self._now)
-            if result is Result.WRONG:
-                await self._held.tell_wrong(self._telling(verdict, enrolment_id=enrolment.id), judged)
+        compared = await self._compare(enrolment)
+        if compared.result is not Result.ACCEPTED:
+            seen = (compared.result, self._now, compared.retry_after, compared.clock_skew_seconds)
+            judged, verdict = judge(account, self._attempt.login_id, *seen)
+            telling = self._telling(verdict, enrolment_id=enrolment.id)
+            if compared.result is Result.WRONG:
+                await self._held.tell_wrong(telling, judged)
             else:
-                await self._held.tell(self._telling(verdict, enrolment_id=enrolment.id))
+                await self._held.tell(telling)
             return Confirmed(verdict)
-        return await self._put_in_force(account, enrolment, step, new_set)
+        return await self._put_in_force(account, enrolment, compared.step, new_set)
 
     async def _find(self) -> Enrolment | None:
         """The enrolment, where it is this user's, this session's and of this kind. One of another session of theirs
@@ -166,18 +166,13 @@ class _Hearing:
             return None
         return enrolment
 
-    async def _compare(self, enrolment: Enrolment) -> tuple[Result, int]:
-        if enrolment.kind is EnrolmentKind.TOTP:
-            match = totp.match(totp_secret_of(self._open(enrolment)), self._code, self._now, 0)
-            return (Result.WRONG, 0) if match is None else (Result.ACCEPTED, match.step)
-        challenge = await self._held.challenges.newest(LoginId(enrolment.id))
-        result = sms_codes.compare(self._marks, challenge, self._code, self._now)
-        if challenge is not None and result is Result.ACCEPTED:
-            if not await self._held.challenges.spend(challenge.id, self._now):
-                raise unavailable("account")
-        elif challenge is not None and result is Result.WRONG:
-            await self._held.challenges.count_wrong(challenge.id)
-        return result, 0
+    async def _compare(self, enrolment: Enrolment) -> EnrolmentCode:
+        if enrolment.kind is not EnrolmentKind.TOTP:
+            return await compare_sms(self._held, self._marks, enrolment, self._code, self._now)
+        compared = compare_totp(enrolment, totp_secret_of(self._open(enrolment)), self._code, self._now)
+        if compared.advice is not None:
+            await self._held.enrolments.remember_clock(enrolment.id, compared.advice.memory)
+        return compared
 
     async def _put_in_force(
         self, account: Account, enrolment: Enrolment, step: int, new_set: NewSet | None
@@ -250,7 +245,9 @@ class _Hearing:
         opened = self._open(enrolment)
         if enrolment.kind is EnrolmentKind.TOTP:
             sealed = self._vault.seal(totp_secret_of(opened), totp_secret_context(enrolment.id, account.user_id))
-            return replace(account, totp=TotpFactor(enrolment.id, sealed, self._now, self._now, step)), ""
+            # What the coach burned stays burned: those codes are still to come.
+            clock = replace(enrolment.clock, sightings=())
+            return replace(account, totp=TotpFactor(enrolment.id, sealed, self._now, self._now, step, clock)), ""
         if enrolment.kind is EnrolmentKind.PHONE_PROOF:
             return account, opened
         sealed = self._vault.seal(opened, sms_phone_context(enrolment.id, account.user_id))

@@ -19,7 +19,12 @@ def refusal_by_budget(account: Account, now: datetime) -> Verdict | None:
 
 
 def judge(
-    account: Account, login_id: LoginId, result: Result, now: datetime, retry_after: int = 0
+    account: Account,
+    login_id: LoginId,
+    result: Result,
+    now: datetime,
+    retry_after: int = 0,
+    clock_skew_seconds: int | None = None,
 ) -> tuple[Account, Verdict]:
     """The account with the outcome counted, and the verdict. Only a wrong code costs a guess."""
     budget = account.budget
@@ -35,6 +40,7 @@ def judge(
         standing.retry_after if is_newly_spent else retry_after,
         standing.is_locked,
         is_newly_spent,
+        clock_skew_seconds,
     )
     return replace(account, budget=budget), verdict
 
@@ -47,6 +53,8 @@ def verdict_event(attempt: Attempt, verdict: Verdict, now: datetime, **facts: ob
         "attempts_left": verdict.attempts_left,
         **facts,
     }
+    if verdict.clock_skew_seconds is not None:
+        detail["clock_skew_seconds"] = verdict.clock_skew_seconds
     if verdict.is_budget_newly_spent:
         detail["budget_spent"] = True
     if verdict.is_locked:

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
+from services.otp.clock_coach import NOTHING_REMEMBERED, ClockMemory
 from services.otp.guess_budget import GuessBudget
 
 UserId = NewType("UserId", str)
@@ -67,6 +68,7 @@ class TotpFactor:
     enrolled_at: datetime
     last_used_at: datetime | None
     last_step: int
+    clock: ClockMemory = NOTHING_REMEMBERED
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ class Verdict:
     retry_after: int = 0
     is_locked: bool = False
     is_budget_newly_spent: bool = False
+    clock_skew_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,7 @@ class Enrolment:
     confirmed_login_id: LoginId | None = None
     confirmed_mark: bytes | None = None
     has_made_backup_codes: bool = False
+    clock: ClockMemory = NOTHING_REMEMBERED
 
     def is_open(self, now: datetime) -> bool:
         return self.ended_at is None and self.confirmed_at is None and now < self.expires_at

@@ -5,6 +5,7 @@ twice and none of an earlier step passes after a later one (P1, P2).
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from hmac import compare_digest
@@ -34,23 +35,28 @@ def step_at(now: datetime) -> int:
     return int(now.timestamp()) // STEP_SECONDS
 
 
-def match(secret: str, code: str, now: datetime, last_step: int) -> Match | None:
-    """The newest step of the window that has this code, or None."""
+def match(secret: str, code: str, now: datetime, last_step: int, burned: Collection[int] = ()) -> Match | None:
+    """The newest step of the window that has this code, or None. Burned steps count as spent, whenever they come."""
     generator = pyotp.TOTP(secret)
     current = step_at(now)
-    found: int | None = None
-    for step in range(current - WINDOW_STEPS, current + WINDOW_STEPS + 1):
-        # All are computed and the newest wins: two steps may share a code, and the older would leave the newer unspent.
-        if compare_digest(generator.generate_otp(step).encode(), code.encode()):
-            found = step
-    return None if found is None else Match(found, found <= last_step)
+    # All are computed and the newest wins: two steps may share a code, and the older would leave the newer unspent.
+    found = [
+        step
+        for step in range(current - WINDOW_STEPS, current + WINDOW_STEPS + 1)
+        if compare_digest(generator.generate_otp(step).encode(), code.encode())
+    ]
+    if not found:
+        return None
+    return Match(found[-1], found[-1] <= last_step or any(step in burned for step in found))
 
 
-def seconds_to_next_code(now: datetime, last_step: int) -> int:
+def seconds_to_next_code(now: datetime, last_step: int, burned: Collection[int] = ()) -> int:
     """How long until an authenticator app shows a code that is not spent yet; at least 1."""
-    if last_step < step_at(now):
-        return 1
-    return STEP_SECONDS - int(now.timestamp()) % STEP_SECONDS
+    current = step_at(now)
+    shown = current if last_step < current else current + 1
+    while shown in burned:
+        shown += 1
+    return 1 if shown == current else shown * STEP_SECONDS - int(now.timestamp())
 
 
 def otpauth_uri(issuer: str, account_label: str, secret: str) -> str:

@@ -11,12 +11,12 @@ from hmac import compare_digest
 
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError, unavailable
-from services.otp import sms_codes, totp
+from services.otp import clock_coach, sms_codes, totp
 from services.otp.backup_codes import BackupCodeHasher, slot_of
 from services.otp.code_shape import canonical
 from services.otp.judgement import ACCEPTED_AGAIN_FOR, judge, refusal_by_budget, verdict_event
 from services.otp.marks import Marks
-from services.otp.model import Account, Attempt, Method, Result, StoredVerdict, Verdict
+from services.otp.model import Account, Attempt, Method, Result, StoredVerdict, TotpFactor, Verdict
 from services.otp.store.accounts import Accounts, AttemptAlreadyTold, HeldAccount, Telling
 from services.otp.store.backup_codes import BackupCodes
 from services.otp.turns import Turns
@@ -34,6 +34,7 @@ class Compared:
     account: Account
     retry_after: int = 0
     is_again: bool = False
+    clock_skew_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,14 @@ class Verification:
             await held.tell(Telling(attempt, mark, refusal, verdict_event(attempt, refusal, now)))
             return refusal, None
         compared = await self._compare(held, account, attempt, code, mark, hash_check, now)
-        judged, verdict = judge(compared.account, attempt.login_id, compared.result, now, compared.retry_after)
+        judged, verdict = judge(
+            compared.account,
+            attempt.login_id,
+            compared.result,
+            now,
+            compared.retry_after,
+            compared.clock_skew_seconds,
+        )
         facts = {"again": True} if compared.is_again else {}
         event = verdict_event(attempt, verdict, now, **facts)
         telling = Telling(attempt, mark, verdict, event, compared.is_again)
@@ -158,19 +166,20 @@ class Verification:
         if factor is None:
             return Compared(Result.NO_SUCH_FACTOR, account)
         secret = self._vault.open(factor.secret, totp_secret_context(factor.id, account.user_id))
-        match = totp.match(secret, code, now, factor.last_step)
+        match = totp.match(secret, code, now, factor.last_step, factor.clock.burned_steps)
         if match is not None and not match.is_spent:
             spent = replace(factor, last_step=match.step, last_used_at=now)
             return Compared(Result.ACCEPTED, replace(account, totp=spent))
         # A code that left the window may still be the one this login was accepted with.
         if match is None and factor.last_step < totp.step_at(now) - _REMEMBERED_STEPS:
-            return Compared(Result.WRONG, account)
+            return _wrong_totp(account, factor, secret, code, now)
         logins = await held.logins_that_spent(mark, now - ACCEPTED_AGAIN_FOR)
         if attempt.login_id in logins:
             return Compared(Result.ACCEPTED, account, is_again=True)
         if match is None and not logins:
-            return Compared(Result.WRONG, account)
-        return Compared(Result.ALREADY_USED, account, totp.seconds_to_next_code(now, factor.last_step))
+            return _wrong_totp(account, factor, secret, code, now)
+        retry_after = totp.seconds_to_next_code(now, factor.last_step, factor.clock.burned_steps)
+        return Compared(Result.ALREADY_USED, account, retry_after)
 
     async def _compare_sms(
         self, held: HeldAccount, account: Account, attempt: Attempt, code: str, mark: bytes, now: datetime
@@ -246,6 +255,13 @@ class Verification:
             raise unavailable("account")
         account = await self._accounts.read(attempt.caller.user_id) if verdict.result is Result.ACCEPTED else None
         return verdict, account
+
+
+def _wrong_totp(account: Account, factor: TotpFactor, secret: str, code: str, now: datetime) -> Compared:
+    """Wrong, and with it what that says of the phone's clock."""
+    advice = clock_coach.advise(factor.clock, secret, code, now)
+    remembered = replace(account, totp=replace(factor, clock=advice.memory))
+    return Compared(Result.WRONG, remembered, clock_skew_seconds=advice.skew_seconds)
 
 
 def check_same_attempt(stored: StoredVerdict | None, attempt: Attempt, mark: bytes) -> None:

@@ -127,6 +127,7 @@ def wire_verdict(verdict: Verdict, account: Account | None, now: datetime) -> ot
         retry_after_seconds=verdict.retry_after,
         locked=verdict.is_locked,
         budget_newly_spent=verdict.is_budget_newly_spent,
+        clock_skew_seconds=verdict.clock_skew_seconds,
         factors=None if account is None else wire_factors(account, now),
     )
 

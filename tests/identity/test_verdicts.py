@@ -23,13 +23,14 @@ from services.identity.verdicts import refusal_for
         (14 * 3600 + 90, "14 hours fast"),
     ],
 )
-def test_a_phone_whose_clock_is_wrong_is_told_by_how_much_and_which_way(skew: int, words: str) -> None:
+def test_r9_a_phone_whose_clock_is_wrong_is_told_by_how_much_and_which_way(skew: int, words: str) -> None:
     refusal = refusal_for(Verdict(VerdictResult.WRONG, attempts_left=3, clock_skew_seconds=skew), Method.TOTP)
     assert refusal.code is ErrorCode.INVALID_CODE
     assert refusal.members["clock_skew_seconds"] == skew
     assert refusal.members["attempts_left"] == 3
     assert words in refusal.detail
-    assert "automatic" in refusal.members["hint"]
+    assert "Settings > General > Date & Time > Set Automatically" in refusal.members["hint"]  # iPhone
+    assert "Settings > System > Date & time > Automatic" in refusal.members["hint"]  # Android
 
 
 @pytest.mark.parametrize("method", Method)

@@ -39,11 +39,12 @@ _CREATE = "INSERT INTO account (user_id, clinic_id) VALUES (%s, %s) ON CONFLICT 
 
 _KEEP_VERDICT = (
     "told AS (INSERT INTO verdict (user_id, attempt_id, login_id, mark, result, attempts_left, retry_after, is_locked,"
-    " is_budget_newly_spent, is_again, at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s))"
+    " is_budget_newly_spent, clock_skew_seconds, is_again, at)"
+    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s))"
 )
 _COUNT = (
     "counted AS (UPDATE account SET guesses = %s, locked_at = %s, totp_last_step = %s, totp_last_used_at = %s,"
-    " sms_last_used_at = %s, backup_codes_left = %s WHERE user_id = %s)"
+    " totp_clock = %s, sms_last_used_at = %s, backup_codes_left = %s WHERE user_id = %s)"
 )
 _END_CHALLENGES = (
     "ended AS (UPDATE challenge SET ended_at = %s, code_sealed = NULL"
@@ -55,7 +56,7 @@ _TELL_ACCEPTED = f"WITH {_KEEP_VERDICT}, {_COUNT}, {_END_CHALLENGES} {audit.INSE
 
 _SAVE_FACTORS = (
     "UPDATE account SET guesses = %s, locked_at = %s, totp_id = %s, totp_secret = %s, totp_enrolled_at = %s,"
-    " totp_last_used_at = %s, totp_last_step = %s, sms_id = %s, sms_phone = %s, sms_phone_hint = %s,"
+    " totp_last_used_at = %s, totp_last_step = %s, totp_clock = %s, sms_id = %s, sms_phone = %s, sms_phone_hint = %s,"
     " sms_enrolled_at = %s, sms_last_used_at = %s, backup_codes_left = %s, backup_codes_generated_at = %s,"
     " suspended_at = %s WHERE user_id = %s"
 )
@@ -136,6 +137,7 @@ class HeldAccount:
                 account.budget.locked_at,
                 *((totp.id, totp.secret, totp.enrolled_at, totp.last_used_at) if totp else (None,) * 4),
                 totp.last_step if totp else 0,
+                _clock(account),
                 *((sms.id, sms.phone, sms.phone_hint, sms.enrolled_at, sms.last_used_at) if sms else (None,) * 5),
                 account.backup_codes_left,
                 account.backup_codes_generated_at,
@@ -163,6 +165,7 @@ class HeldAccount:
             verdict.retry_after,
             verdict.is_locked,
             verdict.is_budget_newly_spent,
+            verdict.clock_skew_seconds,
             telling.is_again,
             telling.event.at,
         ]
@@ -173,6 +176,7 @@ class HeldAccount:
             account.budget.locked_at,
             account.totp.last_step if account.totp else 0,
             account.totp.last_used_at if account.totp else None,
+            _clock(account),
             account.sms.last_used_at if account.sms else None,
             account.backup_codes_left,
             self.user_id,
@@ -232,6 +236,10 @@ class Accounts:
 
     async def ping(self) -> None:
         await self._database.ping()
+
+
+def _clock(account: Account) -> Jsonb:
+    return Jsonb(rows.clock(account.totp.clock) if account.totp else {})
 
 
 async def _told_verdict(connection: Connection, user_id: UserId, attempt_id: AttemptId) -> StoredVerdict | None:

@@ -2,7 +2,10 @@
 
 from datetime import datetime
 
+from psycopg.types.json import Jsonb
+
 from services.common.postgres import Connection, Database
+from services.otp.clock_coach import ClockMemory
 from services.otp.model import Enrolment, EnrolmentId, EnrolmentKind, LoginId, SessionId, UserId
 from services.otp.store import rows
 
@@ -58,6 +61,12 @@ class HeldEnrolments:
         """Ends whatever is being set up or proven, with the codes on their way for it."""
         for kind in EnrolmentKind:
             await self.end_open(kind, now)
+
+    async def remember_clock(self, enrolment_id: EnrolmentId, memory: ClockMemory) -> None:
+        await self._connection.execute(
+            "UPDATE enrolment SET totp_clock = %s WHERE user_id = %s AND id = %s",
+            [Jsonb(rows.clock(memory)), self._user_id, enrolment_id],
+        )
 
     async def confirm(
         self,
