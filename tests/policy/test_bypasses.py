@@ -8,6 +8,8 @@ import pytest
 from countersign.policy.v1 import policy_pb2
 
 from services.common.errors import ErrorCode, ServiceError
+from services.policy.model import BypassId, ClinicId, SessionId
+from services.policy.store.bypasses import LockedBypasses
 from tests.policy.calls import (
     ADMIN,
     OPERATOR,
@@ -99,15 +101,25 @@ async def test_p05_of_all_sessions_that_use_one_at_two_instances_exactly_one_get
 async def test_p05_the_row_itself_lets_one_through_where_the_lock_would_fail(policy: Service) -> None:
     clinic_id = (await create(policy)).clinic_id
     bypass = await grant(policy, clinic_id)
-    statement = (
-        "UPDATE bypass SET state = 'used', used_at = %s, used_session_id = %s WHERE id = %s AND state = 'unused'"
-    )
 
-    async def spend(number: int) -> int:
+    async def spend(number: int) -> bool:
         async with policy.database.connection() as connection:
-            return (await connection.execute(statement, [NOW, f"ses_{number}", bypass.id])).rowcount
+            rows = LockedBypasses(connection, ClinicId(clinic_id))
+            return await rows.use(BypassId(bypass.id), SessionId(f"ses_{number}"), NOW) is not None
 
-    assert sorted(await asyncio.gather(*(spend(number) for number in range(20)))) == [0] * 19 + [1]
+    assert sorted(await asyncio.gather(*(spend(number) for number in range(20)))) == [False] * 19 + [True]
+
+
+async def test_a46_the_row_itself_is_not_spent_once_its_time_is_over(policy: Service) -> None:
+    """Whoever looked in time may have waited for the lock until it was over."""
+    clinic_id = (await create(policy)).clinic_id
+    bypass = await grant(policy, clinic_id, minutes=1)
+    async with policy.database.connection() as connection:
+        rows = LockedBypasses(connection, ClinicId(clinic_id))
+        for late in (timedelta(minutes=2), MINUTE):
+            assert await rows.use(BypassId(bypass.id), SessionId("ses_1"), NOW + late) is None
+        used = await rows.use(BypassId(bypass.id), SessionId("ses_1"), NOW + MINUTE - timedelta(microseconds=1))
+    assert used is not None
 
 
 async def test_a46_used_expired_revoked_ended_or_another_user_s_is_refused(policy: Service) -> None:

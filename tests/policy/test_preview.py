@@ -109,6 +109,8 @@ async def test_the_preview_of_a_change_is_what_then_happens_over_generated_clini
         subjects = await populate(policy, clinic_id, chance, chance.randrange(1, most + 1))
         if number % 3 == 0:
             await change(policy, clinic_id, remember_device_days=7, require_two_factor=number % 2 == 0)
+        if number % 2:  # one that stands already, beside which the change is made
+            await put_hold(policy, clinic_id, "accounts", requires=number % 8 > 4, hours=12)
         before = await decide(policy, *subjects)
         begins = NOW + 2 * DAY if number % 4 == 1 else None
         fields: dict[str, object]
@@ -179,8 +181,8 @@ async def test_the_largest_request_fits_in_a_message_both_ways_with_as_many_hold
     change = policy_pb2.ChangeRuleRequest(clinic_id=clinic_id, schedule=on_from(NOW + DAY))
     with policy.owner() as connection:
         connection.execute(
-            "INSERT INTO user_setting (clinic_id, user_id, requirement, reason, set_by_kind, set_at)"
-            " SELECT %s, unnest(%s::text[]), 'exempt', 'On the ward', 'operator', %s",
+            "INSERT INTO user_setting (clinic_id, user_id, requirement, reason, is_phone_lifted, set_by_kind, set_at)"
+            " SELECT %s, unnest(%s::text[]), 'exempt', 'On the ward', false, 'operator', %s",
             [clinic_id, [one.user_id for one in subjects], NOW],
         )
     people = [policy_pb2.Alike(subject=subjects[0], user_ids=[one.user_id for one in subjects])]

@@ -188,6 +188,17 @@ async def test_nobody_exempts_themselves_or_lifts_their_own_number(policy: Servi
     assert (await set_requirement(policy, clinic_id, ADMIN.id, requirement=REQUIRED)).requirement == REQUIRED
 
 
+async def test_a47_nobody_prolongs_an_exemption_that_another_gave_them(policy: Service) -> None:
+    clinic_id = (await create(policy)).clinic_id
+    given = await exempt(policy, clinic_id, ADMIN.id, NOW + DAY, actor=OPERATOR)
+    for end in (stamp(NOW + 2 * DAY), None):
+        for fields in ({}, {"requirement": EXEMPT, "reason": "I may"}):
+            with refused(ErrorCode.FORBIDDEN):
+                expiry = policy_pb2.ExpiryChange(expires_at=end)
+                await set_requirement(policy, clinic_id, ADMIN.id, expiry=expiry, **fields)
+    assert await settings(policy, clinic_id, [ADMIN.id]) == [given]
+
+
 async def test_the_last_administrator_who_is_not_exempt_stays_so(policy: Service) -> None:
     clinic_id = (await create(policy)).clinic_id
     everybody = {"is_administrator": True, "actor": OPERATOR}
