@@ -75,7 +75,8 @@ class Accounts:
                 raise enrolment_required(standing)
             if user.phone_proven and phone != user.phone:
                 raise ServiceError(ErrorCode.FORBIDDEN, "A proven number can only be changed after signing in in full.")
-        changed = [name for name in ("name", "phone", "locale") if getattr(change, name) is not None]
+        given = {"name": change.name, "phone": phone, "locale": change.locale}
+        changed = [name for name, value in given.items() if value not in (None, getattr(user, name))]
         if not changed:
             return user
         event = self._event("user.changed", signed_in, client, fields=changed, by="self")

@@ -4,15 +4,20 @@ event of it, no event stands alone, and where no event can be written there is n
 The databases themselves say which transaction changed what: triggers note it, the services know nothing of them.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
+from fastapi.routing import APIRoute
 
 from deploy.embedded import EmbeddedPostgres
-from tests.identity.people import PHONE, Person, SomeClinic, Stack
+from tests.identity.people import PHONE, Json, Person, SomeClinic, Stack
 
 SERVICES = ("identity", "otp", "policy")
 
@@ -222,3 +227,92 @@ async def test_p18_where_no_event_can_be_written_nothing_changes(
             assert noted.transactions(service) == [], service
     assert await person.state() == "active"
     assert (await admin.call("GET", "/v1/me")).status_code == 200
+
+
+# Of these each call makes or proves something anew, or is refused what is spent.
+ANEW = {
+    "POST /v1/activations/{token}",
+    "POST /v1/me/phone",
+    "POST /v1/me/two-factor/backup-codes",
+    "POST /v1/me/two-factor/sms",
+    "POST /v1/me/two-factor/sms/{enrolment_id}/confirm",
+    "POST /v1/me/two-factor/totp",
+    "POST /v1/me/two-factor/totp/{enrolment_id}/confirm",
+    "POST /v1/session/second-factor",
+    "POST /v1/session/second-factor/sms",
+    "POST /v1/sessions",
+    "POST /v1/users",
+    "POST /v1/users/{user_id}/password-reset",
+    "POST /v1/users/{user_id}/two-factor/bypass",
+    "POST /v1/webhooks/twilio/status",
+    "PUT /v1/me/password",
+}
+
+
+async def prove_number(person: Person) -> httpx.Response:
+    """Once more the number that is on file."""
+    person.stack.clock.advance(timedelta(minutes=1))
+    assert (await person.call("POST", "/v1/me/phone", {"phone": PHONE})).status_code == 202
+    return await person.call("POST", "/v1/me/phone/confirm", {"code": person.stack.notifier.code_to(PHONE)})
+
+
+async def test_p18_what_is_said_twice_and_changes_nothing_the_second_time_is_on_record_once(
+    stack: Stack, clinic: SomeClinic, noted: Noted
+) -> None:
+    admin, person = await clinic.person("admin"), await clinic.person(phone=PHONE)
+    await person.sign_in()
+    await admin.sign_in()
+    await admin.enrol_totp()
+    rule = {"remember_device_days": 7, "idle_minutes": 20, "methods": ["totp"], "require_two_factor": False}
+    named = {"name": "Ada Lind", "email": "ada@harbour.example", "phone": "+447700900124", "role": "receptionist"}
+    said: list[tuple[str, str, Json | None]] = [
+        ("PATCH /v1/clinic", "", {"name": "Harbour Clinic West", "timezone": "Europe/Paris"}),
+        ("PATCH /v1/clinic/security", "", rule),
+        ("POST /v1/clinic/security/preview", "", rule),
+        ("POST /v1/sessions/introspect", "", {"token": person.token}),
+        ("PATCH /v1/me", "", {"name": "Ada Admin", "locale": "de-DE"}),
+        ("PATCH /v1/me", "", {"phone": "+447700900125"}),
+        ("PUT /v1/clinic/integrations/{name}", "books", {"requires_two_factor": True, "max_device_trust_hours": 4}),
+        ("DELETE /v1/clinic/integrations/{name}", "books", None),
+        ("PUT /v1/users/{user_id}/two-factor/requirement", person.id, {"requirement": "required"}),
+        ("PUT /v1/users/{user_id}/two-factor/requirement", person.id, {"phone_required": False, "reason": "None."}),
+        ("PATCH /v1/users/{user_id}", person.id, {}),
+        ("PATCH /v1/users/{user_id}", person.id, named),
+        ("DELETE /v1/users/{user_id}/two-factor/bypass", person.id, None),
+        ("DELETE /v1/users/{user_id}/sessions", person.id, None),
+        ("DELETE /v1/users/{user_id}/devices", person.id, None),
+        ("PATCH /v1/users/{user_id}", person.id, {"disabled": True}),
+        ("PATCH /v1/users/{user_id}", person.id, {"disabled": False}),
+        ("DELETE /v1/me/devices/{device_id}", "dev_none", None),
+        ("DELETE /v1/me/sessions/{session_id}", "ses_none", None),
+        ("DELETE /v1/me/notices/{notice_id}", "ntc_none", None),
+        ("PUT /v1/device/shared", "", None),
+        ("DELETE /v1/device/shared", "", None),
+        ("DELETE /v1/me/two-factor/{method}", "totp", None),
+        ("DELETE /v1/session", "", None),
+    ]
+    covered = {route for route, _, _ in said} | {"POST /v1/me/phone/confirm"} | ANEW
+    assert {name for name in mutating_routes(stack) if name not in covered} == set()
+
+    async def twice(name: str, call: Call) -> None:
+        await call()
+        for service in SERVICES:
+            noted.sql(service, "TRUNCATE noted")
+        assert (await call()).status_code < 500, name
+        for service in SERVICES:
+            alone = {kind for changes, kinds in noted.transactions(service) if not changes for kind in kinds}
+            assert alone <= ALONE, name
+
+    await twice("proof of a number", lambda: prove_number(admin))
+    for route, part, body in said:
+        method, _, path = route.partition(" ")
+        await twice(route, partial(admin.call, method, re.sub(r"\{[^}]+\}", part, path), body))
+
+
+def mutating_routes(stack: Stack) -> set[str]:
+    return {
+        f"{method} {route.path}"
+        for route in stack.app.router.routes
+        if isinstance(route, APIRoute) and route.include_in_schema
+        for method in route.methods - {"GET", "HEAD"}
+    }

@@ -127,11 +127,11 @@ class DeviceStore:
         return True
 
     async def end_all(self, user_id: UserId, event: AuditEvent, cause: str) -> None:
-        """Forgets every browser of the user."""
+        """Forgets every browser of the user; `event` goes on record where there was one."""
         async with self._database.transaction() as connection:
             await connection.execute(_LOCK_USER, [user_id])
-            await end_devices(connection, user_id, event.at, cause)
-            await audit.record(connection, event)
+            if await end_devices(connection, user_id, event.at, cause):
+                await audit.record(connection, event)
 
     async def end_beyond(self, clinic_id: ClinicId, since: datetime, event: AuditEvent) -> int:
         """Forgets every browser of the clinic that was not remembered after `since`, and says how many on record."""

@@ -32,14 +32,18 @@ async def prove(
     user_id: UserId,
     number: str,
     notice: Notice | None,
-) -> None:
-    """Puts a proven number on file, in the caller's transaction; where another was there, both are told."""
+) -> bool:
+    """Puts a proven number on file, in the caller's transaction; where another was there, both are told. False where it
+    was there, and proven."""
     another = await numbers.another(connection, user_id, number)
     there_was_one = 0
     if another is not None and notice is not None:
         there_was_one = await notices.put(connection, [notice])
-    await connection.execute(
-        "UPDATE app_user SET phone = coalesce(%s, phone), phone_proven = true WHERE id = %s", [another, user_id]
+    cursor = await connection.execute(
+        "UPDATE app_user SET phone = coalesce(%(another)s, phone), phone_proven = true WHERE id = %(id)s"
+        " AND (NOT phone_proven OR %(another)s::bytea IS NOT NULL)",
+        {"another": another, "id": user_id},
     )
     if there_was_one and notice is not None:
         await notices.put(connection, [replace(notice, number=Number.PROVEN, is_shown=False, most_a_day=None)])
+    return cursor.rowcount == 1

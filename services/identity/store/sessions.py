@@ -170,10 +170,10 @@ class SessionStore:
         return True
 
     async def end_all(self, user_id: UserId, at: datetime, event: AuditEvent) -> None:
-        """Ends every session of the user, waiting ones too."""
+        """Ends every session of the user, waiting ones too; `event` goes on record where there was one."""
         async with self._database.transaction() as connection:
-            await end_sessions(connection, user_id, at, EndCause.ENDED, keep=None)
-            await audit.record(connection, event)
+            if await end_sessions(connection, user_id, at, EndCause.ENDED, keep=None):
+                await audit.record(connection, event)
 
     async def of_user(self, user_id: UserId, at: datetime) -> list[Session]:
         """The user's sessions that have not ended, newest first."""
@@ -245,13 +245,14 @@ class SessionStore:
 
 async def end_sessions(
     connection: Connection, user_id: UserId, at: datetime, cause: EndCause, *, keep: SessionId | None
-) -> None:
-    """Ends the user's sessions, waiting ones too, but `keep`, in the caller's transaction."""
-    await connection.execute(
+) -> int:
+    """Ends the user's sessions, waiting ones too, but `keep`, and how many, in the caller's transaction."""
+    cursor = await connection.execute(
         "UPDATE session SET ended_at = %s, end_cause = %s WHERE user_id = %s AND ended_at IS NULL"
         " AND id IS DISTINCT FROM %s",
         [at, cause, user_id, keep],
     )
+    return cursor.rowcount
 
 
 def _values(session: Session) -> dict[str, Any]:

@@ -135,8 +135,9 @@ class StaffStore:
     async def change(
         self, before: User, change: UserChange, at: datetime, event: AuditEvent, check_others: CheckOthers
     ) -> User | None:
-        """Sets what is given. Disabling ends the user's sessions, and so does it, or taking an administrator's role
-        away, with their links and those they made. None where there is no such user.
+        """Sets what is given; `event` goes on record where that differs. Disabling ends the user's sessions, and so
+        does it, or taking an administrator's role away, with their links and those they made. None where there is no
+        such user.
 
         `check_others`: asked, before an administrator ceases to be one, whether those who are left are enough. Raises
         `EmailTaken`, `LastAdministrator`.
@@ -145,14 +146,14 @@ class StaffStore:
             async with self._database.transaction() as connection:
                 await connection.execute(_HOLD_ADMINISTRATORS, [before.clinic_id])
                 cursor = await connection.execute(
-                    "SELECT role = 'admin' AS is_administrator,"
-                    " disabled_at IS NULL AND password_hash IS NOT NULL AS can_sign_in"
-                    " FROM app_user WHERE clinic_id = %s AND id = %s FOR UPDATE",
+                    f"SELECT {COLUMNS} FROM app_user WHERE clinic_id = %s AND id = %s FOR UPDATE",  # noqa: S608
                     [before.clinic_id, before.id],
                 )
-                was = await cursor.fetchone()
-                if was is None:
+                found = await cursor.fetchone()
+                if found is None:
                     return None
+                was = user_from(found, self._numbers)
+                was_administrator = was.role is Role.ADMIN
                 another = await another_number(
                     connection, self._numbers, self._notices, before.id, change.phone, change.phone_changed
                 )
@@ -179,7 +180,7 @@ class StaffStore:
                 )
                 row = await cursor.fetchone()
                 after = user_from(row, self._numbers) if row else before
-                if was["is_administrator"] and was["can_sign_in"]:
+                if was_administrator and was.has_password and not was.is_disabled:
                     left = await _administrators(connection, after.clinic_id)
                     if not left:
                         raise LastAdministrator
@@ -189,10 +190,11 @@ class StaffStore:
                     await end_sessions(connection, after.id, at, EndCause.ENDED, keep=None)
                     await end_devices(connection, after.id, at, "disabled")
                     await supersede(connection, after.id)
-                if was["is_administrator"] and (change.disabled or after.role is not Role.ADMIN):
+                if was_administrator and (change.disabled or after.role is not Role.ADMIN):
                     await supersede(connection, after.id)
                     await supersede_made_by(connection, after.id)
-                await record(connection, event)
+                if after != was:
+                    await record(connection, event)
         except UniqueViolation as error:
             raise EmailTaken from error
         self._notices.ring()

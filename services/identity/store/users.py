@@ -89,8 +89,12 @@ class UserStore:
         locale: str | None,
         phone_changed: Notice,
     ) -> User:
-        """Sets what is given; another number than the one on file is not proven, and the one that was is told."""
+        """Sets what is given; another number than the one on file is not proven, and the one that was is told. `event`
+        goes on record where anything differs."""
         async with self._database.transaction() as connection:
+            cursor = await connection.execute(f"SELECT {COLUMNS} FROM app_user WHERE id = %s FOR UPDATE", [user_id])  # noqa: S608
+            found = await cursor.fetchone()
+            was = user_from(found, self._numbers) if found else None
             another = await another_number(connection, self._numbers, self._notices, user_id, phone, phone_changed)
             cursor = await connection.execute(
                 "UPDATE app_user SET name = coalesce(%(name)s, name), locale = coalesce(%(locale)s, locale),"  # noqa: S608
@@ -102,14 +106,16 @@ class UserStore:
             row = await cursor.fetchone()
             if row is None:
                 raise ServiceError(ErrorCode.UNAUTHENTICATED, "Please sign in again.", cause=EndCause.ENDED.value)
-            await record(connection, event)
+            after = user_from(row, self._numbers)
+            if after != was:
+                await record(connection, event)
         self._notices.ring()
-        return user_from(row, self._numbers)
+        return after
 
     async def set_proven_phone(self, user_id: UserId, phone: str, event: AuditEvent, phone_changed: Notice) -> None:
         async with self._database.transaction() as connection:
-            await prove(connection, self._numbers, self._notices, user_id, phone, phone_changed)
-            await record(connection, event)
+            if await prove(connection, self._numbers, self._notices, user_id, phone, phone_changed):
+                await record(connection, event)
         self._notices.ring()
 
 
