@@ -4,6 +4,7 @@ clock, a test with one of its own."""
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 
 from countersign.notifier.v1.notifier_pb2_grpc import NotifierStub
 from countersign.otp.v1 import otp_pb2
@@ -24,6 +25,7 @@ from services.otp.challenges import CodeSender, SignInCodes
 from services.otp.confirmation import Confirmation
 from services.otp.enrolment import EnrolmentDesk
 from services.otp.factors import Factors
+from services.otp.guess_budget import GuessLimits
 from services.otp.marks import Marks
 from services.otp.peers import NotifierPeer
 from services.otp.prepared_codes import PreparedCodes
@@ -44,6 +46,16 @@ _UPKEEP_EVERY_SECONDS = 30.0
 _log = get_logger(__name__)
 
 
+def guess_limits(settings: OtpSettings) -> GuessLimits:
+    return GuessLimits(
+        most_in_window=settings.guesses_window,
+        window=timedelta(minutes=settings.guesses_window_minutes),
+        most_in_day=settings.guesses_day,
+        locked_at_count=settings.guesses_lock,
+        lock_window=timedelta(days=settings.guesses_lock_days),
+    )
+
+
 class OtpService:
     """`start` and `close` bracket its life. Not ready while its database or keyring is not; then it says so, and
     answers `unavailable`."""
@@ -57,7 +69,7 @@ class OtpService:
         self._notifier = Peer(
             lambda channel: NotifierStub(channel), settings.notifier_target, "notifier", settings.tls_dir
         )
-        accounts, challenges = Accounts(self._database), Challenges(self._database)
+        accounts, challenges = Accounts(self._database, guess_limits(settings)), Challenges(self._database)
         marks = Marks(settings.code_pepper.get_secret_value())
         vault = Vault(settings.keyring_file, SealingChecks(self._database))
         limiter = RedisRateLimiter(self._redis, settings.limits_pepper.get_secret_value().encode(), limits_now_ms)

@@ -11,7 +11,6 @@ from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
 from services.otp.backup_codes import SLOTS, NewSet
-from services.otp.guess_budget import GuessBudget
 from services.otp.model import Account, Caller, ClinicId, Method, UserId
 from services.otp.prepared_codes import PreparedCodes
 from services.otp.store.accounts import Accounts, HeldAccount
@@ -29,7 +28,7 @@ class Factors:
         """In the same order; a user without a row has no factor and a full budget."""
         found = await self._accounts.read_many(user_ids)
         return [
-            account or Account(user_id, ClinicId(""), GuessBudget())
+            account or self._accounts.without_row(user_id, ClinicId(""))
             for user_id, account in zip(user_ids, found, strict=True)
         ]
 
@@ -78,7 +77,7 @@ class Factors:
             now = self._clock.now()
             account = held.account
             if account is None:
-                return Account(caller.user_id, caller.clinic_id, GuessBudget())
+                return self._accounts.without_row(caller.user_id, caller.clinic_id)
             await _stop(held, now)
             if account.is_suspended or (account.totp is None and account.sms is None):
                 return account
@@ -93,7 +92,7 @@ class Factors:
             now = self._clock.now()
             account = held.account
             if account is None:
-                return Account(caller.user_id, caller.clinic_id, GuessBudget())
+                return self._accounts.without_row(caller.user_id, caller.clinic_id)
             await _stop(held, now)
             if account.totp is None and account.sms is None:
                 return account
@@ -112,7 +111,7 @@ class Factors:
             if held.account is None:
                 return
             before = held.account.budget
-            await held.save(replace(held.account, budget=GuessBudget()))
+            await held.save(replace(held.account, budget=before.reset()))
             await held.record(
                 AuditEvent(
                     kind="guess_budget.reset",

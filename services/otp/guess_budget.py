@@ -1,7 +1,8 @@
 """How many wrong codes an account may still try, over all its factors, logins and endpoints.
 
-The numbers are security.md's: 5 in any 15 minutes, 20 in any 24 hours, locked at 50 in 30 days. A success clears
-nothing of the first two; it only takes its own login's wrong codes, the owner's typos, out of the third.
+Three numbers, from the settings (`GuessLimits`): in any quarter of an hour or so, in any 24 hours, and the one that
+locks. A success clears nothing of the first two; it only takes its own login's wrong codes, the owner's typos, out of
+the third.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,14 +10,23 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
 
-SHORT_WINDOW = timedelta(minutes=15)
-MOST_IN_SHORT_WINDOW = 5
-DAY_WINDOW = timedelta(hours=24)
-MOST_IN_DAY_WINDOW = 20
-LOCK_WINDOW = timedelta(days=30)
-LOCKED_AT_COUNT = 50
+DAY = timedelta(hours=24)
 
 _RETRY_WHEN_LOCKED_SECONDS = 86400  # waiting does not open a lock; this only keeps clients from asking often
+
+
+@dataclass(frozen=True, slots=True)
+class GuessLimits:
+    """How many wrong codes in which time."""
+
+    most_in_window: int = 5
+    window: timedelta = timedelta(minutes=15)
+    most_in_day: int = 20
+    locked_at_count: int = 50
+    lock_window: timedelta = timedelta(days=30)
+
+
+DEFAULT_LIMITS = GuessLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +57,34 @@ class GuessBudget:
 
     guesses: Sequence[Guess] = ()
     locked_at: datetime | None = None
+    limits: GuessLimits = DEFAULT_LIMITS
 
     def standing(self, now: datetime) -> Standing:
         if self.locked_at is not None:
             return Standing(0, _RETRY_WHEN_LOCKED_SECONDS, is_locked=True)
         if not self.guesses:
-            return Standing(MOST_IN_SHORT_WINDOW, 0, is_locked=False)
-        in_short = _times_within(self.guesses, now, SHORT_WINDOW)
-        in_day = _times_within(self.guesses, now, DAY_WINDOW)
-        left = min(MOST_IN_SHORT_WINDOW - len(in_short), MOST_IN_DAY_WINDOW - len(in_day), self._left_to_lock(now))
+            return Standing(self.limits.most_in_window, 0, is_locked=False)
+        limits = self.limits
+        in_window = _times_within(self.guesses, now, limits.window)
+        in_day = _times_within(self.guesses, now, DAY)
+        left = min(limits.most_in_window - len(in_window), limits.most_in_day - len(in_day), self._left_to_lock(now))
         if left > 0:
             return Standing(left, 0, is_locked=False)
         opens_at = now
-        if len(in_short) >= MOST_IN_SHORT_WINDOW:
-            opens_at = max(opens_at, in_short[-MOST_IN_SHORT_WINDOW] + SHORT_WINDOW)
-        if len(in_day) >= MOST_IN_DAY_WINDOW:
-            opens_at = max(opens_at, in_day[-MOST_IN_DAY_WINDOW] + DAY_WINDOW)
+        if len(in_window) >= limits.most_in_window:
+            opens_at = max(opens_at, in_window[-limits.most_in_window] + limits.window)
+        if len(in_day) >= limits.most_in_day:
+            opens_at = max(opens_at, in_day[-limits.most_in_day] + DAY)
+        if self._left_to_lock(now) <= 0:
+            # Counted under milder settings, so nothing has locked it: it opens as the oldest of them are over.
+            blocking = [guess.at for guess in self.guesses if not guess.is_forgiven]
+            opens_at = max(opens_at, sorted(blocking)[-limits.locked_at_count] + limits.lock_window)
         return Standing(0, max(1, ceil((opens_at - now).total_seconds())), is_locked=False)
 
     def after_wrong(self, now: datetime, login_id: str) -> "GuessBudget":
         """The budget with one more wrong guess, locked where that was one too many."""
-        kept = [guess for guess in self.guesses if _still_counts(guess, now)]
-        counted = GuessBudget([*kept, Guess(now, login_id)], self.locked_at)
+        kept = [guess for guess in self.guesses if self._still_counts(guess, now)]
+        counted = replace(self, guesses=[*kept, Guess(now, login_id)])
         if counted.locked_at is None and counted._left_to_lock(now) <= 0:
             return replace(counted, locked_at=now)
         return counted
@@ -80,14 +96,19 @@ class GuessBudget:
         forgiven = [replace(guess, is_forgiven=True) if guess.login_id == login_id else guess for guess in self.guesses]
         return replace(self, guesses=forgiven)
 
+    def reset(self) -> "GuessBudget":
+        """Full, and open."""
+        return GuessBudget(limits=self.limits)
+
     def _left_to_lock(self, now: datetime) -> int:
-        return LOCKED_AT_COUNT - sum(not guess.is_forgiven and now - guess.at < LOCK_WINDOW for guess in self.guesses)
+        since = self.limits.lock_window
+        count = sum(not guess.is_forgiven and now - guess.at < since for guess in self.guesses)
+        return self.limits.locked_at_count - count
+
+    def _still_counts(self, guess: Guess, now: datetime) -> bool:
+        return now - guess.at < (DAY if guess.is_forgiven else self.limits.lock_window)
 
 
 def _times_within(guesses: Iterable[Guess], now: datetime, window: timedelta) -> list[datetime]:
     # A guess from the future (the clock went back) counts: the stricter reading.
     return sorted(guess.at for guess in guesses if now - guess.at < window)
-
-
-def _still_counts(guess: Guess, now: datetime) -> bool:
-    return now - guess.at < (DAY_WINDOW if guess.is_forgiven else LOCK_WINDOW)

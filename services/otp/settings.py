@@ -26,6 +26,15 @@ class OtpSettings(SealedServiceSettings):
     """host:port of the notifier service."""
     product_name: str = Field(default="Countersign", min_length=1, max_length=64)
     """The issuer that authenticator apps show."""
+    # Bounds: NIST SP 800-63B-4 allows 100 failures in a row; of six digits and three steps, 100 are 3 in 10,000.
+    guesses_window: int = Field(default=5, ge=3, le=10)
+    """Wrong codes of an account, over all its factors, in `guesses_window_minutes`."""
+    guesses_window_minutes: int = Field(default=15, ge=15, le=60)
+    guesses_day: int = Field(default=20, ge=3, le=50)
+    """The same in any 24 hours."""
+    guesses_lock: int = Field(default=50, ge=10, le=100)
+    """The same in `guesses_lock_days` locks the account, not counting those of a login that then succeeded."""
+    guesses_lock_days: int = Field(default=30, ge=30, le=365)
 
     @field_validator("product_name")
     @classmethod

@@ -13,15 +13,7 @@ from hypothesis import strategies as st
 from services.otp import totp
 from services.otp.backup_codes import in_groups, new_codes
 from services.otp.code_shape import CROCKFORD, canonical
-from services.otp.guess_budget import (
-    DAY_WINDOW,
-    LOCK_WINDOW,
-    LOCKED_AT_COUNT,
-    MOST_IN_DAY_WINDOW,
-    MOST_IN_SHORT_WINDOW,
-    SHORT_WINDOW,
-    GuessBudget,
-)
+from services.otp.guess_budget import DAY, DEFAULT_LIMITS, GuessBudget, GuessLimits
 from services.otp.marks import Marks
 from services.otp.model import Method
 from services.otp.sending_limits import sms_spends
@@ -137,9 +129,8 @@ def _after(*times: datetime, login: str = "log_1") -> GuessBudget:
 
 
 def test_the_numbers_are_those_of_the_security_design() -> None:
-    assert (5, timedelta(minutes=15)) == (MOST_IN_SHORT_WINDOW, SHORT_WINDOW)
-    assert (20, timedelta(hours=24)) == (MOST_IN_DAY_WINDOW, DAY_WINDOW)
-    assert (50, timedelta(days=30)) == (LOCKED_AT_COUNT, LOCK_WINDOW)
+    assert GuessLimits(5, timedelta(minutes=15), 20, 50, timedelta(days=30)) == DEFAULT_LIMITS
+    assert timedelta(hours=24) == DAY
 
 
 def test_p06_five_in_fifteen_minutes_then_none_until_the_first_is_over() -> None:
@@ -156,8 +147,8 @@ def test_p06_twenty_in_a_day_then_none_until_the_first_is_over() -> None:
     last = NOW + timedelta(hours=19)
     assert budget.standing(last).is_spent
     assert budget.standing(last).retry_after == 5 * 3600
-    assert budget.standing(NOW + DAY_WINDOW - MOMENT).is_spent
-    assert budget.standing(NOW + DAY_WINDOW).attempts_left == 1
+    assert budget.standing(NOW + DAY - MOMENT).is_spent
+    assert budget.standing(NOW + DAY).attempts_left == 1
 
 
 def test_p06_the_fiftieth_in_thirty_days_locks_and_no_waiting_opens() -> None:
@@ -171,8 +162,16 @@ def test_p06_the_fiftieth_in_thirty_days_locks_and_no_waiting_opens() -> None:
 
 def test_p06_what_is_thirty_days_old_does_not_lock() -> None:
     budget = _after(*(NOW + timedelta(hours=12 * n) for n in range(49)))
-    assert not budget.after_wrong(NOW + LOCK_WINDOW, "log_2").standing(NOW + LOCK_WINDOW).is_locked
-    assert budget.after_wrong(NOW + LOCK_WINDOW - MOMENT, "log_2").standing(NOW + LOCK_WINDOW).is_locked
+    assert (
+        not budget.after_wrong(NOW + DEFAULT_LIMITS.lock_window, "log_2")
+        .standing(NOW + DEFAULT_LIMITS.lock_window)
+        .is_locked
+    )
+    assert (
+        budget.after_wrong(NOW + DEFAULT_LIMITS.lock_window - MOMENT, "log_2")
+        .standing(NOW + DEFAULT_LIMITS.lock_window)
+        .is_locked
+    )
 
 
 def test_the_typos_of_a_login_that_succeeded_do_not_lock_but_count_in_the_windows() -> None:
@@ -201,9 +200,9 @@ def test_p06_no_window_ever_holds_more_than_its_number(offsets: list[int]) -> No
         budget = budget.after_wrong(at, "log_1")
         made.append(at)
     for index, at in enumerate(made):
-        assert sum(at - other < SHORT_WINDOW for other in made[: index + 1]) <= 5
-        assert sum(at - other < DAY_WINDOW for other in made[: index + 1]) <= 20
-    assert len(made) <= 50 or made[-1] - made[0] >= LOCK_WINDOW
+        assert sum(at - other < DEFAULT_LIMITS.window for other in made[: index + 1]) <= 5
+        assert sum(at - other < DAY for other in made[: index + 1]) <= 20
+    assert len(made) <= 50 or made[-1] - made[0] >= DEFAULT_LIMITS.lock_window
 
 
 @given(st.lists(st.integers(0, 3 * 86400), min_size=5, max_size=60))

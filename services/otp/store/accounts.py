@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from services.common import audit
 from services.common.audit import AuditEvent
 from services.common.postgres import Connection, Database
+from services.otp.guess_budget import DEFAULT_LIMITS, GuessBudget, GuessLimits
 from services.otp.model import (
     Account,
     Attempt,
@@ -184,10 +185,15 @@ class HeldAccount:
 
 
 class Accounts:
-    """All accounts."""
+    """All accounts, with the guess budget that the settings give each."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, limits: GuessLimits = DEFAULT_LIMITS) -> None:
         self._database = database
+        self._limits = limits
+
+    def without_row(self, user_id: UserId, clinic_id: ClinicId) -> Account:
+        """The account of a user who has no row: no factor and a full budget."""
+        return Account(user_id, clinic_id, GuessBudget(limits=self._limits))
 
     @asynccontextmanager
     async def hold(self, user_id: UserId, create_in: ClinicId | None = None) -> AsyncIterator[HeldAccount]:
@@ -200,7 +206,7 @@ class Accounts:
                         await connection.execute(_CREATE, [user_id, create_in])
                     cursor = await connection.execute(_SELECT_HELD, [user_id])
                     row = await cursor.fetchone()
-                    yield HeldAccount(connection, user_id, rows.account(row) if row else None)
+                    yield HeldAccount(connection, user_id, rows.account(row, self._limits) if row else None)
                     await connection.execute("COMMIT")
             except psycopg.errors.UniqueViolation as error:
                 await connection.rollback()
@@ -220,7 +226,7 @@ class Accounts:
     async def read_many(self, user_ids: Sequence[UserId]) -> list[Account | None]:
         async with self._database.connection() as connection:
             cursor = await connection.execute(_SELECT_MANY, [list(user_ids)])
-            found = {row["user_id"]: rows.account(row) for row in await cursor.fetchall()}
+            found = {row["user_id"]: rows.account(row, self._limits) for row in await cursor.fetchall()}
         return [found.get(user_id) for user_id in user_ids]
 
     async def factors_epoch(self, clinic_id: ClinicId) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 from psycopg.rows import DictRow
 
 from services.otp.clock_coach import ClockMemory, Sighting
-from services.otp.guess_budget import Guess, GuessBudget
+from services.otp.guess_budget import DEFAULT_LIMITS, Guess, GuessBudget, GuessLimits
 from services.otp.model import (
     Account,
     BackupCode,
@@ -39,7 +39,7 @@ VERDICT_COLUMNS = (
 )
 
 
-def account(row: DictRow) -> Account:
+def account(row: DictRow, limits: GuessLimits = DEFAULT_LIMITS) -> Account:
     totp = sms = None
     if row["totp_id"] is not None:
         totp = TotpFactor(
@@ -63,6 +63,7 @@ def account(row: DictRow) -> Account:
                 for at, login_id, is_forgiven in row["guesses"]
             ],
             row["locked_at"],
+            limits,
         ),
         totp=totp,
         sms=sms,
