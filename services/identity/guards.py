@@ -6,7 +6,7 @@ CSRF token.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import Depends
@@ -151,6 +151,8 @@ class Admits:
             standing = await gateway.standings.stand(signed_in, fresh=self.step_up)
             if standing.state not in self.states:
                 raise refusal_of(standing)
+            if standing.became is not None:
+                signed_in = replace(signed_in, session=standing.became)
         if self.role is not None and signed_in.user.role is not self.role:
             raise ServiceError(ErrorCode.FORBIDDEN, "Only an administrator of the clinic may do this.")
         if self.step_up:

@@ -53,7 +53,7 @@ class SessionsServicer(sessions_pb2_grpc.SessionsServicer):
         standing = await self._standings.stand(signed_in)
         if standing.state is not SessionState.ACTIVE:
             raise refusal_of(standing)
-        session = signed_in.session
+        session = standing.became or signed_in.session
         if not request.background:
             await self._standings.renew(session)
         authenticated, ends = Timestamp(), Timestamp()

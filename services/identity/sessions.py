@@ -60,6 +60,8 @@ class Standing:
     reason: Reason | None = None
     upcoming: Upcoming | None = None
     remember_device_minutes: int = 0
+    became: Session | None = None
+    """The session as it is from now on, where it was found active and had only ever waited."""
 
     @property
     def has_factor(self) -> bool:

@@ -6,7 +6,7 @@ meets every session within two seconds, for one cheap read a request at most. Wh
 unproven session is then neither let through nor led to enrolment (P10).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from services.common.clock import Clock
@@ -86,9 +86,7 @@ class Standings:
         state = state_of(session, facts.factors, facts.decision, self._clock.now())
         if facts.away is not None or state is None:
             raise facts.away or unauthenticated()
-        if state is SessionState.ACTIVE and session.waiting_until is not None and facts.decision is not None:
-            await self._sessions.became_active(session, self._clock.now(), facts.decision.idle_minutes)
-        return standing_of(state, facts.factors, facts.decision, session)
+        return await self._settled(session, state, facts)
 
     async def renew(self, session: Session) -> None:
         """Somebody is there: the idle time begins anew. A session that has only ever waited has none."""
@@ -102,7 +100,7 @@ class Standings:
         facts = await self.facts(signed_in.user, signed_in.clinic, fresh=fresh)
         now = self._clock.now()
         state = state_of(signed_in.session, facts.factors, facts.decision, now) or SessionState.SECOND_FACTOR_REQUIRED
-        return standing_of(state, facts.factors, facts.decision, signed_in.session)
+        return await self._settled(signed_in.session, state, facts)
 
     async def facts(self, user: User, clinic: Clinic, *, fresh: bool) -> Facts:
         """The user's factors and the decision; `fresh` asks the peers whatever is remembered. The guess budget in the
@@ -135,6 +133,17 @@ class Standings:
         """The clinic's rule, or what is set for any of its people, may have changed."""
         self._remembered.forget_clinic(clinic_id)
         self._marks.forget(clinic_id)
+
+    async def _settled(self, session: Session, state: SessionState, facts: Facts) -> Standing:
+        """Whoever is found active need not wait any more, and has an active session's ends at once."""
+        standing = standing_of(state, facts.factors, facts.decision, session)
+        if state is not SessionState.ACTIVE or session.waiting_until is None or facts.decision is None:
+            return standing
+        now, idle_minutes = self._clock.now(), facts.decision.idle_minutes
+        await self._sessions.became_active(session, now, idle_minutes)
+        return replace(
+            standing, became=replace(session, waiting_until=None, last_seen_at=now, idle_minutes=idle_minutes)
+        )
 
     async def _ask(self, subject: Subject, mark: Mark | None) -> Facts:
         """`mark`: read before now, so that what changes the factors from now on makes them stale."""

@@ -1,7 +1,10 @@
 """The clinic's rule against live sessions, and policy or otp away (P9, P10, A30, A31, A33, A34)."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+import pytest
+
+from services.identity.model import Scope
 from tests.identity.people import Person, SomeClinic, Stack, slug_of
 
 
@@ -52,6 +55,24 @@ async def test_who_had_to_enrol_at_sign_in_is_active_when_the_rule_goes(clinic: 
     assert (await person.call("GET", "/v1/me/sessions")).status_code == 200
     clinic.stack.clock.advance(timedelta(minutes=29))
     assert await person.state() == "active"  # it has idle time now, not the thirty minutes of waiting
+
+
+@pytest.mark.parametrize("asks", ["view", "introspect"])
+async def test_whoever_is_found_active_is_shown_an_active_sessions_ends_at_once(clinic: SomeClinic, asks: str) -> None:
+    await clinic.require_here()
+    person, clock = await clinic.person(), clinic.stack.clock
+    await person.sign_in()
+    clock.advance(timedelta(minutes=10))
+    await clinic.require_here(require_two_factor=False)
+    if asks == "view":
+        shown = (await person.call("GET", "/v1/session")).json()
+    else:
+        _, key = await clinic.stack.gateway.apps.create(clinic.slug, "ledger", [Scope.SESSIONS_READ])
+        shown = (await clinic.stack.call("POST", "/v1/sessions/introspect", {"token": person.token}, token=key)).json()
+    assert shown["state"] == "active"
+    ends = [datetime.fromisoformat(shown[name]) - clock.now() for name in ("expires_at", "idle_expires_at")]
+    assert ends == [timedelta(hours=12) - timedelta(minutes=10), timedelta(minutes=30)]
+    assert (await person.call("GET", "/v1/session")).json()["expires_at"] == shown["expires_at"]
 
 
 async def test_a_factor_added_makes_the_other_unproven_sessions_wait_for_a_code(person: Person) -> None:

@@ -71,8 +71,8 @@ class SessionAnswer(BaseModel):
 
 
 def session_as_json(view: SessionView) -> dict[str, Any]:
-    session, user, clinic = view.signed_in.session, view.signed_in.user, view.signed_in.clinic
-    standing = view.standing
+    standing, user, clinic = view.standing, view.signed_in.user, view.signed_in.clinic
+    session = standing.became or view.signed_in.session
     body: dict[str, Any] = {
         "id": session.id,
         "state": standing.state.value,
