@@ -6,6 +6,8 @@ meets every session within two seconds, for one cheap read a request at most. Wh
 unproven session is then neither let through nor led to enrolment (P10).
 """
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -33,6 +35,8 @@ from services.identity.sessions import Standing, digest_of, end_of, needs_policy
 from services.identity.store.sessions import SessionStore
 
 _RENEW_AFTER = timedelta(seconds=1)
+_PROOF_WAITS_SECONDS = 1.0
+"""For the decision of now, where it is not there by the time the code is."""
 _SENTENCES = {
     EndCause.IDLE: "You were signed out because nothing happened for a while. Please sign in again.",
     EndCause.EXPIRED: "Your sign-in has reached its end. Please sign in again.",
@@ -101,6 +105,19 @@ class Standings:
         now = self._clock.now()
         state = state_of(signed_in.session, facts.factors, facts.decision, now) or SessionState.SECOND_FACTOR_REQUIRED
         return await self._settled(signed_in.session, state, facts)
+
+    async def must_enrol_after_proof(self, signed_in: SignedIn) -> bool:
+        """Whether proving a factor now leads to setting up another, since none that the user has is allowed any more.
+        What was so at the sign-in stands where a factor was proven since, or where policy does not answer."""
+        session = signed_in.session
+        if session.verified_at is not None:
+            return session.enrol_after_proof
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PROOF_WAITS_SECONDS):
+                facts = await self.facts(signed_in.user, signed_in.clinic, fresh=False)
+                if facts.decision is not None:
+                    return facts.decision.must_enrol_after_proof
+        return session.enrol_after_proof
 
     async def facts(self, user: User, clinic: Clinic, *, fresh: bool) -> Facts:
         """The user's factors and the decision; `fresh` asks the peers whatever is remembered. The guess budget in the

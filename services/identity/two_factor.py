@@ -1,6 +1,7 @@
 """Proving, setting up and removing second factors, from the session's side. otp compares; this turns its verdict into
 a session that has proven something, under a new token, exactly once."""
 
+import asyncio
 import uuid
 from dataclasses import dataclass, replace
 from typing import Any
@@ -71,8 +72,9 @@ class TwoFactor:
         allows it. Raises the refusal of a code that is not accepted."""
         session = signed_in.session
         typed = canonical(method, code)
-        verdict = await self._otp.verify(
-            uuid.uuid4().hex, session.login_id, caller_of(signed_in, client), method, typed
+        verdict, must_enrol = await asyncio.gather(
+            self._otp.verify(uuid.uuid4().hex, session.login_id, caller_of(signed_in, client), method, typed),
+            self._standings.must_enrol_after_proof(signed_in),
         )
         if verdict.result is VerdictResult.NO_SUCH_FACTOR:
             raise await no_such_factor(self._standings, self._otp, signed_in, method)
@@ -83,23 +85,22 @@ class TwoFactor:
         waiting_until = session.authenticated_at + ENROLMENT_WAIT if session.waiting_until else None
         token = new_token()
         device = device_token = None
-        if remember and await self._may_remember(signed_in, method):
+        if remember and not must_enrol and await self._may_remember(signed_in, method):
             device, device_token = new_device(client)
         rotation = Rotation(
             old_digest=session.token_digest,
             new_digest=digest_of(token),
             at=now,
             proven_by=method,
-            enrol_after_proof=session.enrol_after_proof,
-            waiting_until=waiting_until if session.enrol_after_proof else None,
+            enrol_after_proof=must_enrol,
+            waiting_until=waiting_until if must_enrol else None,
             remembered=device,
-            seen_in=client if session.verified_at is None and not session.enrol_after_proof else None,
+            seen_in=client if session.verified_at is None and not must_enrol else None,
             notices=codes_left(signed_in, client, now, verdict.factors) if method is Method.BACKUP_CODE else (),
         )
         kind = "session.proven" if session.verified_at is None else "session.stepped_up"
-        event = self._event(
-            kind, signed_in, client, method=method.value, **({"device_id": device.id} if device else {})
-        )
+        about = {"device_id": device.id} if device else {}
+        event = self._event(kind, signed_in, client, method=method.value, **about)
         rotated = await self._rotate(session, rotation, event)
         if rotated.ends_bypass:
             await self._end_bypass(session)
@@ -264,7 +265,7 @@ class TwoFactor:
     async def _may_remember(self, signed_in: SignedIn, method: Method) -> bool:
         """A backup code shows that the phone is not there: no time to trust a browser. Policy away: no."""
         session = signed_in.session
-        if method is Method.BACKUP_CODE or session.shared_device or session.enrol_after_proof:
+        if method is Method.BACKUP_CODE or session.shared_device:
             return False
         facts = await self._standings.facts(signed_in.user, signed_in.clinic, fresh=True)
         return facts.decision is not None and facts.decision.remember_device_minutes > 0
@@ -284,8 +285,7 @@ class TwoFactor:
             return before
 
     def _event(self, kind: str, signed_in: SignedIn, client: Client, **detail: Any) -> AuditEvent:
-        user_id = signed_in.user.id
-        now = self._clock.now()
+        user_id, now = signed_in.user.id, self._clock.now()
         detail["session_id"] = signed_in.session.id
         return AuditEvent(kind, now, signed_in.clinic.id, "user", user_id, user_id, client.address, detail)
 

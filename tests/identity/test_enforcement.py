@@ -4,7 +4,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from services.identity.model import Scope
+from services.identity import standing
+from services.identity.model import ClinicId, Method, Scope
 from tests.identity.people import Person, SomeClinic, Stack, slug_of
 
 
@@ -118,6 +119,45 @@ async def test_a31_a_password_session_cannot_add_a_factor_beside_one_that_is_the
     for path in ("/v1/me/two-factor/totp", "/v1/me/two-factor/sms"):
         refused = await person.call("POST", path)
         assert (refused.status_code, slug_of(refused)) == (403, "second-factor-required")
+
+
+async def test_methods_narrowed_while_a_sign_in_waits_for_its_code_count_at_the_proof(
+    clinic: SomeClinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "_PROOF_WAITS_SECONDS", 20.0)
+    person = await clinic.person()
+    await person.sign_in()
+    await person.enrol_totp()
+    live = person.token
+    await person.sign_in()
+    await clinic.require_here(methods=(Method.SMS,), phone_required=False)
+    led = (await person.prove()).json()
+    assert (led["state"], led["enrolment"]["methods"]) == ("enrolment_required", ["sms"])
+    assert (await person.stack.call("GET", "/v1/me", token=live)).status_code == 200  # proven before: goes on
+    clinic.stack.clock.advance(timedelta(seconds=30))
+    stepped_up = await person.prove(token=live)
+    assert stepped_up.json()["state"] == "active"
+    # And the other way round: what was disallowed at the sign-in is allowed again.
+    await person.sign_in()
+    await clinic.require_here(methods=(Method.TOTP, Method.SMS))
+    clinic.stack.clock.advance(timedelta(seconds=30))
+    assert (await person.prove()).json()["state"] == "active"
+
+
+async def test_the_methods_of_the_sign_in_count_where_policy_is_away_at_the_proof(
+    stack: Stack, clinic: SomeClinic
+) -> None:
+    kept, narrowed = await clinic.person(), await clinic.person()
+    for person in (kept, narrowed):
+        await person.sign_in()
+        await person.enrol_totp()
+    await kept.sign_in()
+    await clinic.require_here(methods=(Method.SMS,), phone_required=False)
+    await narrowed.sign_in()
+    await stack.stop_policy()
+    stack.gateway.standings.forget_clinic(ClinicId(clinic.id))
+    assert (await kept.prove()).json()["state"] == "active"
+    assert (await narrowed.prove()).json()["state"] != "active"
 
 
 async def test_narrowed_methods_lead_the_next_sign_in_to_an_allowed_factor(stack: Stack, clinic: SomeClinic) -> None:
