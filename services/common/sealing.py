@@ -55,6 +55,34 @@ class Keyring:
             raise SealingError("the keyring is not of the documented form") from None
         return cls(active, keys)
 
+    def as_file(self) -> bytes:
+        """What `load` reads."""
+        keys = {str(key_id): base64.b64encode(key).decode() for key_id, key in sorted(self._keys.items())}
+        return json.dumps({"active": self.active, "keys": keys}).encode()
+
+    @property
+    def ids(self) -> frozenset[int]:
+        return frozenset(self._keys)
+
+    def with_new_key(self, key_id: int) -> "Keyring":
+        """With one more key, which seals from now on."""
+        if key_id in self._keys:
+            raise SealingError(f"the keyring has a key {key_id} already")
+        return Keyring(key_id, {**self._keys, key_id: os.urandom(_KEY_BYTES)})
+
+    def with_active_key_only(self) -> "Keyring":
+        return Keyring(self.active, {self.active: self._keys[self.active]})
+
+    def follows(self, earlier: "Keyring") -> bool:
+        """Whether it can be what became of the other: they share a key, and no id means another key in each."""
+        shared = self._keys.keys() & earlier._keys.keys()
+        return bool(shared) and all(self._keys[key_id] == earlier._keys[key_id] for key_id in shared)
+
+    def rewrap(self, sealed: bytes) -> bytes:
+        """The same record under the active key. Only the record's own key is wrapped anew; nothing is decrypted."""
+        wrapped = aes_key_wrap_with_padding(self._keys[self.active], self.unwrap(sealed))
+        return _HEADER.pack(_FORMAT, self.active) + wrapped + sealed[_HEADER.size + _WRAPPED_BYTES :]
+
     def seal(self, plaintext: bytes, context: str) -> bytes:
         """Encrypts for this context alone. The result says by itself which key opens it."""
         key, nonce = os.urandom(_KEY_BYTES), os.urandom(_NONCE_BYTES)
@@ -64,14 +92,20 @@ class Keyring:
 
     def open(self, sealed: bytes, context: str) -> bytes:
         """What was sealed for this context, or SealingError."""
+        key, rest = self.unwrap(sealed), sealed[_HEADER.size + _WRAPPED_BYTES :]
+        try:
+            return AESGCM(key).decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], _authenticated(context))
+        except (InvalidTag, ValueError):
+            raise SealingError("the sealed bytes do not open under this key and context") from None
+
+    def unwrap(self, sealed: bytes) -> bytes:
+        """The record's own key: where it comes out, this keyring sealed the record. Or SealingError."""
         key_id = key_id_of(sealed)
         if key_id not in self._keys:
             raise SealingError(f"the keyring lacks key {key_id}")
-        wrapped, rest = sealed[_HEADER.size :][:_WRAPPED_BYTES], sealed[_HEADER.size + _WRAPPED_BYTES :]
         try:
-            key = aes_key_unwrap_with_padding(self._keys[key_id], wrapped)
-            return AESGCM(key).decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], _authenticated(context))
-        except (InvalidUnwrap, InvalidTag, ValueError):
+            return aes_key_unwrap_with_padding(self._keys[key_id], sealed[_HEADER.size :][:_WRAPPED_BYTES])
+        except (InvalidUnwrap, ValueError):
             raise SealingError("the sealed bytes do not open under this key and context") from None
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
 from pathlib import Path
 
 import typer
@@ -14,10 +13,12 @@ from services.common.audit_command import add_verify_audit
 from services.common.audit_sealer import Sealer
 from services.common.audit_trail import AuditTrail
 from services.common.clock import Clock, SystemClock
+from services.common.key_command import add_key_commands
+from services.common.keyring_in_use import KeyringInUse
 from services.common.migrate import migrate as apply_migrations
 from services.common.postgres import Database
 from services.common.rate_limit import InProcessRateLimiter, RedisRateLimiter, connect
-from services.common.sealing import Keyring, SealingError
+from services.common.sealed_columns import DatabaseChecks
 from services.common.settings import load_settings
 from services.identity import serving
 from services.identity.accounts import Accounts
@@ -63,17 +64,14 @@ from services.identity.store.numbers import PhoneNumbers
 from services.identity.store.passwords import PasswordStore
 from services.identity.store.recovery import RecoveryStore
 from services.identity.store.roster import RosterStore
+from services.identity.store.sealed import ROTATED, SEALED
 from services.identity.store.seen_browsers import SeenBrowsers
-from services.identity.store.sessions import PURGE_AFTER, SessionStore
+from services.identity.store.sessions import SessionStore
 from services.identity.store.staff import StaffStore
 from services.identity.store.users import UserStore
 from services.identity.telling import Teller
 from services.identity.two_factor import TwoFactor
 from services.identity.users import Users
-
-_PURGE_EVERY = timedelta(minutes=10)
-
-_log = logs.get_logger(__name__)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The gateway: who signs in, and how surely.")
 
@@ -126,7 +124,8 @@ def wire(
         parallelism=settings.argon2_parallelism,
         product_name=settings.product_name,
     )
-    numbers = _numbers(settings)
+    keyring = _keyring(settings, database)
+    numbers = PhoneNumbers(keyring)
     notices, browsers = NoticeStore(database), SeenBrowsers(settings.csrf_key.get_secret_value().encode())
     users, staff = UserStore(database, numbers, notices), StaffStore(database, numbers, notices)
     clinics, activations = ClinicStore(database), ActivationStore(database, numbers, notices)
@@ -187,12 +186,18 @@ def wire(
         notices=Notices(notices, clock),
         notice_store=notices,
         phone_numbers=numbers,
+        keyring=keyring,
         operator_bypass=OperatorBypass(clinics, staff, granting),
         previews=Previews(roster, sessions, clinic_operations, integrations, otp, policy_settings, notifier, clock),
         remembering=remembering,
         requirements=Requirements(users, staff, otp, policy_settings, standings),
         readiness=ReadinessProbe(
-            needed={"database": database.ping, "otp": otp.ping, "policy": policy.ping},
+            needed={
+                "database": database.ping,
+                "keyring": keyring.ensure_ready,
+                "otp": otp.ping,
+                "policy": policy.ping,
+            },
             told={"redis": ping_redis, "notifier": notifier.ping},
         ),
         close_others=close_others,
@@ -204,13 +209,15 @@ async def _operator() -> AsyncIterator[Operator]:
     """What the operator's commands need, connected for the length of one."""
     settings = IdentitySettings.load()
     logs.configure("identity", settings.log_level)
-    clock, numbers = SystemClock(), _numbers(settings)
+    clock = SystemClock()
     database = Database(settings.database_url, settings.database_password.get_secret_value(), 1)
     policy = PolicyPeer(settings.policy_target, settings.tls_dir)
     notifier = NotifierPeer(settings.notifier_target, settings.tls_dir, clock)
     await database.open()
     try:
-        notices = NoticeStore(database)
+        keyring = _keyring(settings, database)
+        await keyring.ensure_ready()
+        numbers, notices = PhoneNumbers(keyring), NoticeStore(database)
         staff = StaffStore(database, numbers, notices)
         yield Operator(
             ClinicStore(database),
@@ -241,17 +248,15 @@ async def _gateway() -> AsyncIterator[Gateway]:
         await gateway.close()
 
 
-def _numbers(settings: IdentitySettings) -> PhoneNumbers:
-    try:
-        return PhoneNumbers(Keyring.load(settings.keyring_file))
-    except SealingError as error:
-        raise SystemExit(f"IDENTITY_KEYRING_FILE: {error}") from error
+def _keyring(settings: IdentitySettings, database: Database) -> KeyringInUse:
+    return KeyringInUse("identity", settings.keyring_file, DatabaseChecks(database, SEALED))
 
 
 add_to(app, _operator)
 add_gateway_commands(app, _gateway)
 add_bypass(app, _gateway)
 add_verify_audit(app, "identity", IdentitySettings.load)
+add_key_commands(app, "identity", IdentitySettings.load, SEALED, ROTATED)
 
 
 async def _serve(settings: IdentitySettings) -> None:
@@ -260,7 +265,7 @@ async def _serve(settings: IdentitySettings) -> None:
     sealer = Sealer(
         Database(settings.sealer_database_url, settings.sealer_database_password.get_secret_value(), 1), clock
     )
-    purging = asyncio.get_running_loop().create_task(_purge(gateway))
+    purging = asyncio.get_running_loop().create_task(serving.purge(gateway))
     teller = Teller(gateway.notice_store, gateway.phone_numbers, gateway.notifier, clock)
     await sealer.start()
     teller.start()
@@ -271,21 +276,6 @@ async def _serve(settings: IdentitySettings) -> None:
         await sealer.close()
         purging.cancel()
         await asyncio.wait([purging])
-
-
-async def _purge(gateway: Gateway) -> None:
-    """Drops sessions that ended so long ago that nobody asks why, browsers that nobody remembers, and old notices."""
-    while True:
-        await asyncio.sleep(_PURGE_EVERY.total_seconds())
-        try:
-            while await gateway.session_store.purge(gateway.clock.now() - PURGE_AFTER):
-                pass
-            while await gateway.remembering.purge():
-                pass
-            while await gateway.notices.purge():
-                pass
-        except Exception:
-            _log.exception("purge_failed")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """All that the routes call, built once at the start and handed to the app."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from services.common.clock import Clock
+from services.common.errors import ServiceError
+from services.common.keyring_in_use import KeyringInUse
 from services.common.postgres import Database
 from services.identity.accounts import Accounts
 from services.identity.activations import Activations
@@ -65,6 +68,7 @@ class Gateway:
     notices: Notices
     notice_store: NoticeStore
     phone_numbers: PhoneNumbers
+    keyring: KeyringInUse
     operator_bypass: OperatorBypass
     previews: Previews
     remembering: Remembering
@@ -80,6 +84,8 @@ class Gateway:
 
     async def open(self) -> None:
         await self.database.open()
+        with suppress(ServiceError):  # then it is not ready, and its readiness asks again
+            await self.keyring.ensure_ready()
 
     async def close(self) -> None:
         for peer in (self.otp, self.policy, self.notifier):

@@ -4,21 +4,27 @@ closed when both are done."""
 import asyncio
 import signal
 import socket
+from datetime import timedelta
 
 import uvicorn
 from countersign.identity.v1 import operations_pb2, sessions_pb2
 from countersign.identity.v1.operations_pb2_grpc import add_OperationsServicer_to_server
 from countersign.identity.v1.sessions_pb2_grpc import add_SessionsServicer_to_server
 
+from services.common.logs import get_logger
 from services.common.rpc_server import RpcServer
 from services.identity.app import create_app
 from services.identity.gateway import Gateway
 from services.identity.servicer import OperationsServicer, SessionsServicer, allowed
 from services.identity.settings import IdentitySettings
+from services.identity.store.sessions import PURGE_AFTER
 
 _DRAIN_SECONDS = 10
+_PURGE_EVERY = timedelta(minutes=10)
 # Longer than a proxy keeps a connection to us (Caddy: two minutes): who closes first must not be we, under a request.
 _KEEP_ALIVE_SECONDS = 150
+
+_log = get_logger(__name__)
 
 
 class _HttpServer(uvicorn.Server):
@@ -56,6 +62,21 @@ async def serve(gateway: Gateway) -> None:
         await gateway.close()
 
 
+async def purge(gateway: Gateway) -> None:
+    """Drops sessions that ended so long ago that nobody asks why, browsers that nobody remembers, and old notices."""
+    while True:
+        await asyncio.sleep(_PURGE_EVERY.total_seconds())
+        try:
+            while await gateway.session_store.purge(gateway.clock.now() - PURGE_AFTER):
+                pass
+            while await gateway.remembering.purge():
+                pass
+            while await gateway.notices.purge():
+                pass
+        except Exception:
+            _log.exception("purge_failed")
+
+
 def rpc_server(gateway: Gateway) -> RpcServer:
     """The gRPC door, not open yet."""
     settings = gateway.settings
@@ -65,6 +86,7 @@ def rpc_server(gateway: Gateway) -> RpcServer:
     operations = operations_pb2.DESCRIPTOR.services_by_name["Operations"]
     rpc.register(add_OperationsServicer_to_server, OperationsServicer(gateway.operator_bypass), operations)
     rpc.follow(gateway.database.ping)
+    rpc.follow(gateway.keyring.ensure_ready)
     return rpc
 
 

@@ -1,4 +1,5 @@
-"""The notifier's commands: `serve` (the gRPC front), `relay`, `worker` and `migrate`. Everything is wired here.
+"""The notifier's commands: `serve` (the gRPC front), `relay`, `worker`, `migrate`, and the operator's. Everything
+is wired here.
 
 The three processes share one distribution but not their imports: what a command alone needs, it imports itself, which
 spares the relay and the worker the memory of a gRPC server, and the front that of Celery.
@@ -15,10 +16,14 @@ import typer
 from services.common import logs, metrics, tracing
 from services.common.audit_command import add_verify_audit
 from services.common.clock import SystemClock
+from services.common.key_command import add_key_commands
+from services.common.keyring_in_use import KeyringInUse
 from services.common.migrate import migrate as apply_migrations
 from services.common.postgres import Database
-from services.common.sealing import Keyring, SealingError
+from services.common.sealed_columns import DatabaseChecks
 from services.common.settings import load_settings
+from services.notifier.model import DeliveryId
+from services.notifier.sealed import ROTATED, SEALED
 from services.notifier.settings import (
     FrontSettings,
     NotifierMigrationSettings,
@@ -32,6 +37,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Deliveries: 
 
 
 add_verify_audit(app, "notifier", Settings.load)
+add_key_commands(app, "notifier", FrontSettings.load, SEALED, ROTATED)
 
 
 @app.command()
@@ -67,10 +73,11 @@ def worker() -> None:
     loop.start()
     database = _database(settings)
     loop.run(database.open())
+    keyring = _keyring(settings.keyring_file, database)
     threads = ThreadPoolExecutor(worker_process.THREADS, thread_name_prefix="provider")
     dispatch = Dispatch(
         DeliveryStore(database),
-        _keyring(settings.keyring_file),
+        keyring,
         providers.from_settings(settings).current,
         threads,
         SystemClock(),
@@ -79,8 +86,15 @@ def worker() -> None:
         providers.mailer_from_settings(settings),
     )
     celery = queue.make_app(settings.broker_url, settings.broker_password.get_secret_value())
-    worker_process.add_task(celery, dispatch.send, loop)
+
+    async def send(delivery_id: DeliveryId) -> None:
+        await keyring.ensure_ready()  # else nothing is claimed that could not be opened
+        await dispatch.send(delivery_id)
+
+    worker_process.add_task(celery, send, loop)
     try:
+        # Nothing is taken, and no heartbeat shows, before the keyring fits.
+        loop.run(worker_process.until_ready(keyring.ensure_ready))
         code = worker_process.run(celery, settings.heartbeat_file)
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
@@ -117,7 +131,7 @@ async def _serve(settings: FrontSettings) -> None:
     database = _database(settings)
     store, clock = DeliveryStore(database), SystemClock()
     found = providers.from_settings(settings)
-    keyring = _keyring(settings.keyring_file)
+    keyring = _keyring(settings.keyring_file, database)
     deliveries = Deliveries(store, keyring, found.is_there, clock)
     notices = Notices(store, keyring, found.is_there, can_mail=bool(settings.smtp_host), clock=clock)
     callbacks = Callbacks(store, found.configured, settings.status_callback, clock)
@@ -132,6 +146,7 @@ async def _serve(settings: FrontSettings) -> None:
     )
     serve_audit(server, database)
     server.follow(store.ping)
+    server.follow(keyring.ensure_ready)
     try:
         # A pool that is left open would keep a start that failed from ending, and from saying why.
         await database.open()
@@ -179,11 +194,8 @@ def _database(settings: Settings) -> Database:
     return Database(settings.database_url, settings.database_password.get_secret_value(), settings.database_pool_size)
 
 
-def _keyring(path: Path) -> Keyring:
-    try:
-        return Keyring.load(path)
-    except SealingError as error:
-        raise SystemExit(f"NOTIFIER_KEYRING_FILE: {error}") from error
+def _keyring(path: Path, database: Database) -> KeyringInUse:
+    return KeyringInUse("notifier", path, DatabaseChecks(database, SEALED))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError, unavailable
+from services.common.keyring_in_use import Sealing
 from services.common.logs import get_logger, mask_phone
-from services.common.sealing import Keyring
 from services.notifier import envelope, notice_texts, sms, texts
 from services.notifier.model import Channel, Delivery, DeliveryId, NewDelivery, Order, State, is_delivery_id
 from services.notifier.store import DeliveryStore
@@ -27,7 +27,7 @@ _log = get_logger(__name__)
 class Deliveries:
     """The front's operations. Nothing here waits for a provider or a queue."""
 
-    def __init__(self, store: DeliveryStore, keyring: Keyring, provider_is_there: IsThere, clock: Clock) -> None:
+    def __init__(self, store: DeliveryStore, keyring: Sealing, provider_is_there: IsThere, clock: Clock) -> None:
         self._store = store
         self._keyring = keyring
         self._provider_is_there = provider_is_there

@@ -12,8 +12,9 @@ from typing import cast
 
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
+from services.common.keyring_in_use import Sealing
 from services.common.logs import get_logger, request_id_var
-from services.common.sealing import Keyring, SealingError
+from services.common.sealing import SealingError
 from services.notifier import envelope, notice_texts, texts
 from services.notifier.measures import CHANGES, LOCKED_OUT, PROVIDER_SECONDS
 from services.notifier.model import (
@@ -53,7 +54,7 @@ class Dispatch:
     def __init__(
         self,
         store: DeliveryStore,
-        keyring: Keyring,
+        keyring: Sealing,
         find_provider: FindProvider,
         threads: Executor,
         clock: Clock,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from services.common.sealing import Keyring
+from services.common.keyring_in_use import Sealing
 from services.notifier.model import DeliveryId, Happening
 
 
@@ -17,7 +17,7 @@ class Content:
     says: str | Happening = field(repr=False)
 
 
-def seal(keyring: Keyring, delivery_id: DeliveryId, content: Content) -> bytes:
+def seal(keyring: Sealing, delivery_id: DeliveryId, content: Content) -> bytes:
     says: dict[str, Any]
     match content.says:
         case str(code):
@@ -34,7 +34,7 @@ def seal(keyring: Keyring, delivery_id: DeliveryId, content: Content) -> bytes:
     return keyring.seal(json.dumps({"to": content.to, **says}).encode(), _context(delivery_id))
 
 
-def unseal(keyring: Keyring, delivery_id: DeliveryId, sealed: bytes) -> Content:
+def unseal(keyring: Sealing, delivery_id: DeliveryId, sealed: bytes) -> Content:
     """Raises SealingError where it was not sealed for this delivery under a key of ours."""
     content = json.loads(keyring.open(sealed, _context(delivery_id)))
     to = content.pop("to")

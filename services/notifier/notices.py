@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
+from services.common.keyring_in_use import Sealing
 from services.common.logs import get_logger, mask_phone
-from services.common.sealing import Keyring
 from services.notifier import addresses, envelope, sms
 from services.notifier.delivery import IsThere
 from services.notifier.model import Channel, Delivery, DeliveryId, NewDelivery, Notice
@@ -24,7 +24,7 @@ class Notices:
     """The front's operation for notices. Nothing here waits for a provider or a queue."""
 
     def __init__(
-        self, store: DeliveryStore, keyring: Keyring, can_text: IsThere, *, can_mail: bool, clock: Clock
+        self, store: DeliveryStore, keyring: Sealing, can_text: IsThere, *, can_mail: bool, clock: Clock
     ) -> None:
         self._store = store
         self._keyring = keyring

@@ -16,6 +16,7 @@ from services.notifier.queue import QUEUE, TASK
 
 THREADS = 8
 _HEARTBEAT_SECONDS = 5.0
+_READY_WAIT_SECONDS = 1.0
 
 _log = get_logger(__name__)
 
@@ -61,6 +62,18 @@ def add_task(app: Celery, send: Callable[[DeliveryId], Awaitable[None]], loop: E
     app.finalize()
     for name in [name for name in app.tasks if name != TASK]:
         app.tasks.unregister(name)  # Celery's own (chords, chains …), which a forged message could call
+
+
+async def until_ready(check: Callable[[], Awaitable[None]]) -> None:
+    """Waits for what nothing can be sent without; the check itself logs why it is not there."""
+    while True:
+        try:
+            await check()
+        except ServiceError as error:
+            _log.warning("worker_not_ready", away=error.members.get("away"))
+            await asyncio.sleep(_READY_WAIT_SECONDS)
+        else:
+            return
 
 
 def run(app: Celery, heartbeat_file: Path | None) -> int:

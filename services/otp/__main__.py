@@ -1,4 +1,4 @@
-"""The otp service's commands: `serve` and `migrate`."""
+"""The otp service's commands: `serve`, `migrate`, and the operator's."""
 
 from pathlib import Path
 
@@ -8,15 +8,18 @@ import uvloop
 from services.common import logs, metrics, tracing
 from services.common.audit_command import add_verify_audit
 from services.common.clock import SystemClock
+from services.common.key_command import add_key_commands
 from services.common.migrate import migrate as apply_migrations
 from services.common.settings import load_settings
 from services.otp.app import OtpService
 from services.otp.settings import OtpMigrationSettings, OtpSettings
+from services.otp.store.sealed import ROTATED, SEALED
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Codes: TOTP, backup codes, text messages.")
 
 
 add_verify_audit(app, "otp", OtpSettings.load)
+add_key_commands(app, "otp", OtpSettings.load, SEALED, ROTATED)
 
 
 @app.command()

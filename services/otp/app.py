@@ -15,11 +15,13 @@ from services.common.audit_sealer import Sealer
 from services.common.audit_servicer import AUDIT_ALLOWED, serve_audit
 from services.common.clock import Clock
 from services.common.errors import ServiceError
+from services.common.keyring_in_use import KeyringInUse
 from services.common.logs import get_logger
 from services.common.postgres import Database
 from services.common.rate_limit import InProcessRateLimiter, RedisRateLimiter
 from services.common.rpc_client import Peer
 from services.common.rpc_server import RpcServer
+from services.common.sealed_columns import DatabaseChecks
 from services.otp.backup_codes import BackupCodeHasher
 from services.otp.challenges import CodeSender, SignInCodes
 from services.otp.confirmation import Confirmation
@@ -36,7 +38,8 @@ from services.otp.store.accounts import Accounts
 from services.otp.store.backup_codes import BackupCodes
 from services.otp.store.challenges import Challenges
 from services.otp.store.enrolments import Enrolments
-from services.otp.store.upkeep import SealingChecks, Upkeep
+from services.otp.store.sealed import SEALED
+from services.otp.store.upkeep import Upkeep
 from services.otp.turns import Turns
 from services.otp.vault import Vault
 from services.otp.verification import Verification
@@ -71,7 +74,8 @@ class OtpService:
         )
         accounts, challenges = Accounts(self._database, guess_limits(settings)), Challenges(self._database)
         marks = Marks(settings.code_pepper.get_secret_value())
-        vault = Vault(settings.keyring_file, SealingChecks(self._database))
+        keyring = KeyringInUse("otp", settings.keyring_file, DatabaseChecks(self._database, SEALED))
+        vault = Vault(keyring)
         limiter = RedisRateLimiter(self._redis, settings.limits_pepper.get_secret_value().encode(), limits_now_ms)
         limits = SendingLimits(limiter, InProcessRateLimiter())
         sender = CodeSender(challenges, vault, marks, NotifierPeer(self._notifier), limits, clock)
@@ -107,7 +111,7 @@ class OtpService:
         self.server.register(add_OtpServicer_to_server, servicer, otp_pb2.DESCRIPTOR.services_by_name["Otp"])
         serve_audit(self.server, self._database)
         self.server.follow(accounts.ping)
-        self.server.follow(vault.ensure_ready)
+        self.server.follow(keyring.ensure_ready)
 
     async def start(self) -> int:
         """Opens what it needs and listens; answers the port."""

@@ -102,3 +102,37 @@ def test_a_keyring_file_of_another_form_is_refused_without_quoting_it(tmp_path: 
 def test_a_keyring_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SealingError, match="cannot be read"):
         Keyring.load(tmp_path / "none.json")
+
+
+def test_p23_rewrapping_changes_the_wrapped_key_and_nothing_of_what_is_sealed() -> None:
+    before = Keyring(1, {1: OLD}).seal(b"secret", CONTEXT)
+    after = Keyring(2, {1: OLD, 2: NEW}).rewrap(before)
+    assert (key_id_of(after), len(after)) == (2, len(before))
+    assert after[45:] == before[45:], "nonce, ciphertext and tag"
+    assert after[5:45] != before[5:45]
+    assert Keyring(2, {2: NEW}).open(after, CONTEXT) == b"secret"
+    with pytest.raises(SealingError):
+        Keyring(2, {2: NEW}).open(after, CONTEXT + "x")
+    for broken in (before[:-60], before[:5] + bytes(40) + before[45:]):
+        with pytest.raises(SealingError):
+            Keyring(2, {1: OLD, 2: NEW}).rewrap(broken)
+
+
+def test_a_keyring_follows_another_where_they_share_a_key_and_no_id_means_two() -> None:
+    first = Keyring(1, {1: OLD})
+    both = first.with_new_key(2)
+    assert both.follows(first)
+    assert both.with_active_key_only().follows(both)
+    assert not both.with_active_key_only().follows(first)
+    assert not Keyring(1, {1: NEW}).follows(first)
+    assert not Keyring(2, {1: NEW, 2: OLD}).follows(first)
+    with pytest.raises(SealingError):
+        first.with_new_key(1)
+
+
+def test_a_keyring_s_file_holds_what_was_read_from_it(tmp_path: Path) -> None:
+    both = Keyring(1, {1: OLD}).with_new_key(2)
+    path = tmp_path / "keyring.json"
+    path.write_bytes(both.as_file())
+    found = Keyring.load(path)
+    assert (found.active, found.ids, found.as_file()) == (2, {1, 2}, both.as_file())

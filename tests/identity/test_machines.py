@@ -12,7 +12,7 @@ async def test_the_gateway_says_that_it_lives_and_is_ready(stack: Stack) -> None
     ready = await stack.call("GET", "/readyz")
     assert ready.status_code == 200
     assert ready.json()["status"] == "ready"
-    assert ready.json()["checks"] == dict.fromkeys(("database", "otp", "policy", "redis", "notifier"), "ok")
+    assert ready.json()["checks"] == dict.fromkeys(("database", "keyring", "otp", "policy", "redis", "notifier"), "ok")
 
 
 @pytest.mark.parametrize("name", ["otp", "policy"])
@@ -30,7 +30,7 @@ async def test_what_is_needed_and_away_is_named(stack: Stack, name: str) -> None
 async def test_a_database_that_is_away_is_named(stack: Stack) -> None:
     broken = await stack.another_app(database_url=stack.settings.database_url.replace("user=identity", "user=nobody"))
     answer = await broken.call("GET", "/readyz")
-    assert (answer.status_code, answer.json()["not_ready"]) == (503, ["database"])
+    assert (answer.status_code, answer.json()["not_ready"]) == (503, ["database", "keyring"])
 
 
 async def test_limits_and_texts_away_are_told_and_keep_nobody_from_being_ready(stack: Stack) -> None:

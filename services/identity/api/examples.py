@@ -345,7 +345,14 @@ EXAMPLES: Mapping[str, Example] = {
         None,
         {
             "status": "ready",
-            "checks": {"database": "ok", "otp": "ok", "policy": "ok", "limits": "ok", "notifier": "ok"},
+            "checks": {
+                "database": "ok",
+                "keyring": "ok",
+                "otp": "ok",
+                "policy": "ok",
+                "limits": "ok",
+                "notifier": "ok",
+            },
         },
     ),
     "POST /v1/webhooks/twilio/status": Example({"MessageSid": "SM0123456789abcdef", "MessageStatus": "delivered"}),

@@ -2,13 +2,14 @@
 Sealing the same number twice gives different bytes; what is equal is decided here, on the numbers."""
 
 from services.common.errors import unavailable
+from services.common.keyring_in_use import Sealing
 from services.common.postgres import Connection
-from services.common.sealing import Keyring, SealingError
+from services.common.sealing import SealingError
 from services.identity.model import UserId
 
 
 class PhoneNumbers:
-    def __init__(self, keyring: Keyring) -> None:
+    def __init__(self, keyring: Sealing) -> None:
         self._keyring = keyring
 
     def seal(self, user_id: UserId, number: str | None) -> bytes | None:

@@ -1,5 +1,4 @@
-"""What nobody asks about any more is deleted, and what must not be kept is erased; and the texts that tell whether the
-keyring is this database's own."""
+"""What nobody asks about any more is deleted, and what must not be kept is erased."""
 
 from datetime import datetime, timedelta
 
@@ -25,21 +24,3 @@ class Upkeep:
             )
             await connection.execute("DELETE FROM enrolment WHERE expires_at < %s", [now - OVER_KEPT])
             await connection.execute("DELETE FROM challenge WHERE expires_at < %s", [now - OVER_KEPT])
-
-
-class SealingChecks:
-    """A known text, sealed, under each key's id."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def keep(self, key_id: int, sealed: bytes) -> None:
-        async with self._database.connection() as connection:
-            await connection.execute(
-                "INSERT INTO sealing_check (key_id, sealed) VALUES (%s, %s) ON CONFLICT DO NOTHING", [key_id, sealed]
-            )
-
-    async def all(self) -> dict[int, bytes]:
-        async with self._database.connection() as connection:
-            cursor = await connection.execute("SELECT key_id, sealed FROM sealing_check")
-            return {row["key_id"]: row["sealed"] for row in await cursor.fetchall()}
