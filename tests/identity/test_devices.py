@@ -2,16 +2,22 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from services.identity.model import ClinicId
-from services.identity.policy_words import (
-    RuleChange,
-)
+from services.identity.model import ClinicId, SessionId, UserId
+from services.identity.peers.otp import OtpCaller
+from services.identity.policy_words import RuleChange
+from services.otp import backup_codes
 from tests.identity.people import PASSWORD, PHONE, Json, Person, SomeClinic, Stack, slug_of
 
 DAY = timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def cheap_backup_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backup_codes, "_MEMORY_KIB", 64)
 
 
 @pytest.fixture
@@ -51,8 +57,11 @@ async def remembered(person: Person) -> str:
     return str((await prove_and_remember(person))["device_token"])
 
 
-async def state_with(person: Person, device_token: str) -> str:
-    return str((await person.sign_in(device_token=device_token))["state"])
+async def state_with(person: Person, device_token: str, **more: bool) -> str:
+    """And no other token for one that stands for nothing."""
+    session = await person.sign_in(device_token=device_token, **more)
+    assert ("device_token" in session) is (session["state"] == "active")
+    return str(session["state"])
 
 
 async def test_a_remembered_browser_stands_for_the_code_and_never_for_a_step_up(remembering: SomeClinic) -> None:
@@ -185,6 +194,39 @@ async def test_a_live_remembered_session_follows_the_rule_within_two_seconds(rem
     assert proven.json()["state"] == "active"
 
 
+async def test_a_browser_stands_for_no_factor_that_is_suspended_or_that_the_clinic_allows_no_more(
+    remembering: SomeClinic,
+) -> None:
+    person = await enrolled(remembering)
+    token = await remembered(person)
+    await remembering.require(methods=("sms",))
+    assert await state_with(person, token) == "second_factor_required"
+    await remembering.require(methods=("totp",))
+    caller = OtpCaller(ClinicId(remembering.id), UserId(person.id), SessionId("ses_1"), "192.0.2.7")
+    await person.stack.gateway.otp.suspend_factors(caller, "bypass")
+    assert await state_with(person, token) == "second_factor_required"
+
+
+async def test_p14_a_browser_that_is_forgotten_during_a_sign_in_does_not_open_the_session(
+    remembering: SomeClinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = await enrolled(remembering)
+    token = await remembered(person)
+    (device,) = (await person.call("GET", "/v1/me/devices")).json()["devices"]
+    owner, devices = person.token, person.stack.gateway.remembering._devices
+    use = devices.use
+
+    async def forgotten_just_after(*asked: Any) -> object:
+        found = await use(*asked)
+        forgotten = await person.stack.call("DELETE", f"/v1/me/devices/{device['id']}", token=owner)
+        assert forgotten.status_code == 204, forgotten.text
+        return found
+
+    monkeypatch.setattr(devices, "use", forgotten_just_after)
+    await person.sign_in(device_token=token)
+    assert await person.state() == "second_factor_required"
+
+
 async def test_p10_with_policy_away_no_browser_is_remembered(stack: Stack, remembering: SomeClinic) -> None:
     person = await enrolled(remembering)
     token = await remembered(person)
@@ -298,8 +340,7 @@ async def test_a65_an_administrator_of_another_clinic_forgets_nobody_here(
 async def test_on_a_shared_computer_nobody_is_remembered(remembering: SomeClinic) -> None:
     person = await enrolled(remembering)
     token = await remembered(person)
-    session = await person.sign_in(shared_device=True, device_token=token)
-    assert session["state"] == "second_factor_required"
+    assert await state_with(person, token, shared_device=True) == "second_factor_required"
     refused = await person.prove_raw({"method": "totp", "code": person.code(), "remember_device": True})
     assert (refused.status_code, slug_of(refused)) == (422, "invalid-request")
     assert "device_token" not in (await person.prove()).json()

@@ -126,9 +126,29 @@ async def test_a47_nobody_lifts_anything_for_themselves_from_elsewhere_or_withou
     assert (await bare.call("PUT", path_of(person), {"requirement": "required"})).status_code == 200
     refused = await bare.call("PUT", path_of(person), {"requirement": "clinic_default"})
     assert (refused.status_code, slug_of(refused)) == (409, "conflict")
+    assert (await admin.call("PUT", path_of(person), exempt)).status_code == 200
+    for end in ((stack.clock.now() + timedelta(days=1)).isoformat(), None):
+        refused = await bare.call("PUT", path_of(person), {"expires_at": end})
+        assert (refused.status_code, slug_of(refused)) == (409, "conflict"), "nor an exemption prolonged"
     stack.clock.advance(timedelta(minutes=6))
     refused = await admin.call("PUT", path_of(person), exempt)
     assert (refused.status_code, slug_of(refused)) == (401, "step-up-required")
+
+
+async def test_a47_nobody_prolongs_the_exemption_that_another_administrator_gave_them(
+    admin: Person, clinic: SomeClinic
+) -> None:
+    lucky = await clinic.person("admin")
+    await lucky.sign_in()
+    await lucky.enrol_totp()
+    tomorrow, later = ((admin.stack.clock.now() + timedelta(days=days)).isoformat() for days in (1, 2))
+    given = {"requirement": "exempt", "reason": "So.", "expires_at": tomorrow}
+    before = await admin.call("PUT", path_of(lucky), given)
+    assert before.status_code == 200, before.text
+    for end in (later, None):
+        refused = await lucky.call("PUT", path_of(lucky), {"expires_at": end})
+        assert (refused.status_code, slug_of(refused)) == (403, "forbidden")
+    assert (await admin.call("GET", f"/v1/users/{lucky.id}/two-factor")).json() == before.json()
 
 
 async def test_the_last_administrator_is_neither_exempted_nor_left_with_exempt_ones_only(
