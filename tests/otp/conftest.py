@@ -137,9 +137,12 @@ class Person:
         """The result alone."""
         return result(await self.verify(code, method, login, attempt))
 
-    async def insists(self, code: str, method: str = "totp", login: str = "", peer: "Peer[Any] | None" = None) -> str:
+    async def insists(
+        self, code: str, method: str = "totp", login: str = "", peer: "Peer[Any] | None" = None, address: str = ""
+    ) -> str:
         """The result of one attempt, repeated for as long as the account is too busy to answer."""
         request = otp_pb2.VerifyRequest(attempts=[self.attempt(code, method, login)])
+        request.attempts[0].caller.address = address or "192.0.2.7"
         peer = peer or self.otp.peer
         for _ in range(100):
             try:

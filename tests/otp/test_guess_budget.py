@@ -151,7 +151,7 @@ async def test_p07_a21_a_restarted_service_remembers_guesses_and_spent_codes(otp
 
 @pytest.mark.parametrize("guesses", [5, pytest.param(50, marks=[pytest.mark.full, pytest.mark.timeout(600)])])
 async def test_p06_a01_a02_guesses_over_two_hundred_logins_compare_five(otp: Otp, guesses: int) -> None:
-    """200 logins with 50 wrong codes each (a tenth of them in the daily run), at two instances of the service."""
+    """200 logins at 200 addresses with 50 wrong codes each (a tenth of them in the daily run), at two instances."""
     user = await otp.user().enrol_totp()
     other = otp.peer_of("identity", (await otp.another()).server.port)
     compared: list[str] = []
@@ -159,11 +159,12 @@ async def test_p06_a01_a02_guesses_over_two_hundred_logins_compare_five(otp: Otp
 
     async def guess(login: str, number: int) -> None:
         peer = (otp.peer, other)[number % 2]
-        compared.extend([await user.insists(wrong, login=login, peer=peer) for _ in range(guesses)])
+        address = f"198.51.100.{number}"
+        compared.extend([await user.insists(wrong, login=login, peer=peer, address=address) for _ in range(guesses)])
 
     logins = [fresh("log") for _ in range(200)]
     for start in range(0, len(logins), 50):
-        await asyncio.gather(*(guess(login, number) for number, login in enumerate(logins[start : start + 50])))
+        await asyncio.gather(*(guess(login, start + at) for at, login in enumerate(logins[start : start + 50])))
     assert len(compared) == 200 * guesses
     assert compared.count("wrong") == 5
     assert compared.count("too_many_attempts") == 200 * guesses - 5
