@@ -56,7 +56,9 @@ def main() -> None:
     """The command line, as the containers call it."""
     parser = argparse.ArgumentParser(prog="python -m deploy.bootstrap", description=__doc__)
     parser.add_argument("step", choices=("files", "databases"))
-    parser.add_argument("--state", type=Path, required=True, help="folder that holds secrets/, owners/ and tls/")
+    parser.add_argument(
+        "--state", type=Path, required=True, help="folder that holds secrets/, keyrings/, owners/ and tls/"
+    )
     parser.add_argument("--authority", type=Path, help="folder of the authority's key (default: STATE/authority)")
     parser.add_argument("--database-folder", type=Path, help="there once PostgreSQL was initialised (files)")
     parser.add_argument("--foreign-group", type=int, help="group of the users that PostgreSQL and Redis run as")

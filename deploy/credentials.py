@@ -1,4 +1,4 @@
-"""Every secret of a stack: one folder a service with one file a field, keyrings, Redis users.
+"""Every secret of a stack: one folder a service with one file a field, keyrings in folders of their own, Redis users.
 
 A secret that is there is never changed. A secret that records depend on (a keyring, a pepper) is made only while no
 database exists: a new one over old records would lock everybody out and hide what was lost.
@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +44,8 @@ _FIELDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("superuser_password", ("postgres",)),
     *(("operator_password", (holder,)) for holder in ("redis", "broker")),
 )
-_KEYRINGS = (("identity",), ("otp",), ("notifier", "worker"))
+# service → where its keyring lay before it had a folder of its own, which its `rotate-keys` may write.
+_KEYRINGS = {"identity": ("identity",), "otp": ("otp",), "notifier": ("notifier", "worker")}
 _FOREIGN = ("postgres", "redis", "broker")
 _IRREPLACEABLE = (
     ("otp", KEYRING, "the key that opens the authenticator secrets"),
@@ -71,6 +72,10 @@ class Layout:
     def secrets(self, service: str) -> Path:
         return self.root / "secrets" / service
 
+    def keyring(self, service: str) -> Path:
+        """Alone in its folder, which its own service may write, and no other enters."""
+        return self.root / "keyrings" / service / KEYRING
+
     def owner_secrets(self, service: str) -> Path:
         """What `migrate` reads and the running service never sees."""
         return self.root / "owners" / service
@@ -95,9 +100,8 @@ def make_secrets(layout: Layout, *, database_exists: bool) -> None:
         _refuse_if_lost(layout)
     for name, holders in _FIELDS:
         _make_shared(layout, name, holders, secrets.token_urlsafe(32))
-    for holders in _KEYRINGS:
-        key = base64.b64encode(secrets.token_bytes(32)).decode()
-        _make_shared(layout, KEYRING, holders, json.dumps({"active": 1, "keys": {"1": key}}))
+    for service, holders in _KEYRINGS.items():
+        _make_keyring(layout, service, [layout.secrets(holder) / KEYRING for holder in holders])
     for service in SERVICES:
         layout.open_folder(layout.owner_secrets(service))
         _write_once(layout.owner_secrets(service) / "owner_database_password", secrets.token_urlsafe(32))
@@ -132,9 +136,9 @@ def _refuse_if_lost(layout: Layout) -> None:
     except OSError:
         made = {f"{service}/{name}" for service, name, _ in _IRREPLACEABLE}
     lost = [
-        f"{layout.secrets(service) / name} ({what})"
+        f"{_places(layout, service, name)[0]} ({what})"
         for service, name, what in _IRREPLACEABLE
-        if f"{service}/{name}" in made and not _is_filled(layout.secrets(service) / name)
+        if f"{service}/{name}" in made and not any(map(_is_filled, _places(layout, service, name)))
     ]
     if lost:
         raise Lost(
@@ -142,6 +146,12 @@ def _refuse_if_lost(layout: Layout) -> None:
             + ", ".join(lost)
             + ". Restore it from your backup; nothing was made anew."
         )
+
+
+def _places(layout: Layout, service: str, name: str) -> list[Path]:
+    """Where it is, and where a version before kept it."""
+    earlier = layout.secrets(service) / name
+    return [layout.keyring(service), earlier] if name == KEYRING else [earlier]
 
 
 def _note_made(layout: Layout) -> None:
@@ -175,6 +185,19 @@ def _make_shared(layout: Layout, name: str, holders: tuple[str, ...], new_value:
     value = next((path.read_text() for path in paths if _is_filled(path)), new_value)
     for holder, path in zip(holders, paths, strict=True):
         _write_once(path, value, layout.open_folder(path.parent, foreign=holder in _FOREIGN))
+
+
+def _make_keyring(layout: Layout, service: str, earlier: Sequence[Path]) -> None:
+    """A version before kept it among the secrets. There it stays for that version, until a rotation makes it another:
+    then it opens nothing any more, and holds a key that is to be gone."""
+    path = layout.keyring(service)
+    key = base64.b64encode(secrets.token_bytes(32)).decode()
+    found = next((one.read_text() for one in earlier if _is_filled(one)), json.dumps({"active": 1, "keys": {"1": key}}))
+    layout.open_folder(path.parent)
+    _write_once(path, found)
+    for one in earlier:
+        if one.exists() and one.read_bytes() != path.read_bytes():
+            one.unlink()
 
 
 def _write_users(layout: Layout, redis: str, users: Iterable[tuple[str, Path, str]]) -> None:

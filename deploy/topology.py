@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.credentials import KEYRING, Layout
+from deploy.credentials import Layout
 from deploy.databases import SERVICES
 from deploy.embedded import EmbeddedPostgres
 
@@ -150,7 +150,7 @@ class Topology:
             "IDENTITY_POLICY_TARGET": self._at("policy"),
             "IDENTITY_NOTIFIER_TARGET": self._at("notifier"),
             "IDENTITY_REDIS_URL": f"redis://identity@{self._at('redis')}/0",
-            "IDENTITY_KEYRING_FILE": str(self.layout.secrets("identity") / KEYRING),
+            "IDENTITY_KEYRING_FILE": str(self.layout.keyring("identity")),
             "IDENTITY_PUBLIC_URL": self.public_url,
             "IDENTITY_ALLOWED_ORIGINS": self.settings.get("ALLOWED_ORIGINS", ""),
             "IDENTITY_TRUSTED_PROXIES": self.settings.get("TRUSTED_PROXIES", ""),
@@ -166,7 +166,7 @@ class Topology:
         return {
             "OTP_LISTEN": self._at("otp"),
             "OTP_REDIS_URL": f"redis://otp@{self._at('redis')}/0",
-            "OTP_KEYRING_FILE": str(self.layout.secrets("otp") / KEYRING),
+            "OTP_KEYRING_FILE": str(self.layout.keyring("otp")),
             "OTP_NOTIFIER_TARGET": self._at("notifier"),
             "OTP_PRODUCT_NAME": self.settings.get("PRODUCT_NAME", ""),
         }
@@ -184,7 +184,7 @@ class Topology:
         return {
             "NOTIFIER_LISTEN": self._at("notifier"),
             "NOTIFIER_BROKER_URL": self._broker(),
-            "NOTIFIER_KEYRING_FILE": str(self.layout.secrets("notifier") / KEYRING),
+            "NOTIFIER_KEYRING_FILE": str(self.layout.keyring("notifier")),
             "NOTIFIER_PRODUCT_NAME": self.settings.get("PRODUCT_NAME", ""),
             "NOTIFIER_PUBLIC_URL": self.public_url,
             # Twilio itself cannot call a machine that is not public; the stand-in, on this one, can.

@@ -22,7 +22,7 @@ from typing import Any
 import psycopg
 import pyotp
 
-from deploy.credentials import KEYRING, Layout, superuser_password
+from deploy.credentials import Layout, superuser_password
 from deploy.embedded import EmbeddedPostgres, free_port
 from services.common.sealing import Keyring
 from services.otp.vault import totp_secret_context
@@ -130,7 +130,7 @@ class Stack:
         return accounts
 
     def _add_accounts(self, accounts: list[Authenticator], clinic_id: str) -> None:
-        keyring = Keyring.load(self.layout.secrets("otp") / KEYRING)
+        keyring = Keyring.load(self.layout.keyring("otp"))
         now = datetime.now(UTC)
         columns = "user_id, clinic_id, totp_id, totp_secret, totp_enrolled_at"
         with self.connect("otp") as connection:

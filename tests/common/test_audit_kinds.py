@@ -16,7 +16,8 @@ TABLE = ROOT / "deploy" / "audit-events.md"
 KIND = re.compile(r"[a-z_]+\.[a-z_]+")
 # Made of a verdict or a state: 'code.' and what otp says of a code, 'delivery.' and how it fares.
 FAMILIES = {"code.": [result.value for result in Result], "delivery.": [state.value for state in State]}
-# Of the same shape, and no kind: files, what ASGI calls its messages, scopes of app keys, fields of a contract, a task, a column.
+# Of the same shape, and no kind: files, what ASGI calls its messages, scopes of app keys, fields of a contract, a task,
+# a column.
 NO_KIND = re.compile(
     r".*\.(html|css|svg|js|pem|csv)|http\..*|lifespan\..*|(sessions|users|integrations)\.(read|write)|caller\..*|notifier\.send|u\.phone"
 )

@@ -73,12 +73,12 @@ def test_p22_it_cannot_reach_out(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", OURS)
-def test_it_is_nobody_and_can_write_nowhere_but_tmp(service: str) -> None:
+def test_it_is_nobody_and_can_write_nowhere_but_tmp_and_beside_its_keyring(service: str) -> None:
     code = """
 import json, os
 status = dict(line.split(":", 1) for line in open("/proc/self/status") if line.startswith(("Cap", "NoNewPrivs")))
 tried = {}
-for folder in ("/", "/app", "/run/tls", "/run/secrets", "/opt/venv", "/tmp"):
+for folder in ("/", "/app", "/run/tls", "/run/secrets", "/run/keyring", "/opt/venv", "/tmp"):
     try:
         open(folder + "/probe", "w").close()
         os.unlink(folder + "/probe")
@@ -92,7 +92,20 @@ print(json.dumps({"uid": os.getuid(), "caps": caps, "nnp": nnp, "tried": tried})
     assert told["uid"] == 10001
     assert int(told["caps"], 16) == 0
     assert told["nnp"] == "1"
-    assert [folder for folder, could in told["tried"].items() if could] == ["/tmp"]
+    # A rotation puts another keyring in place; the worker only reads the notifier's.
+    own = ["/run/keyring"] if service in ("identity", "otp", "notifier") else []
+    assert [folder for folder, could in told["tried"].items() if could] == [*own, "/tmp"]
+
+
+@pytest.mark.parametrize("service", ["identity", "otp", "notifier"])
+def test_p22_its_keyring_is_the_only_thing_in_its_folder_and_its_own_to_read(service: str) -> None:
+    code = """
+import os
+for name in os.listdir("/run/keyring"):
+    print(name, oct(os.stat("/run/keyring/" + name).st_mode & 0o777))
+print(oct(os.stat("/run/keyring").st_mode & 0o777))
+"""
+    assert inside(service, code).split() == ["keyring.json", "0o400", "0o700"]
 
 
 @pytest.mark.parametrize("sealer", ["", "sealer_"])

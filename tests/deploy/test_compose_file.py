@@ -101,6 +101,8 @@ def test_each_container_sees_its_own_secrets_and_nobody_else_s() -> None:
         }
         owner = name.removeprefix("migrate-")
         allowed = {f"secrets/{name}", f"tls/{name}", "tls/trust"}
+        if name in ("identity", "otp", "notifier", "worker"):
+            allowed |= {f"keyrings/{name.replace('worker', 'notifier')}"}
         if name.startswith("migrate-"):
             allowed = {f"owners/{owner}", "tls/trust"}
         if name == "caddy":
@@ -108,6 +110,22 @@ def test_each_container_sees_its_own_secrets_and_nobody_else_s() -> None:
         assert seen <= allowed, name
         whole = [v for v in service.get("volumes", []) if isinstance(v, str) and v.startswith("state:")]
         assert bool(whole) == (name in ("bootstrap", "databases")), name
+
+
+def test_p22_a_keyring_is_written_by_its_own_service_and_nothing_else_of_the_volume_by_any() -> None:
+    """`rotate-keys` puts another file in its place, so it is the folder that is mounted, and nothing else is in it."""
+    writable = {
+        (name, v["volume"]["subpath"])
+        for name, service in SERVICES.items()
+        for v in service.get("volumes", [])
+        if isinstance(v, dict) and v.get("source") == "state" and not v.get("read_only")
+    }
+    keyrings = {(name, f"keyrings/{name}") for name in ("identity", "otp", "notifier")}
+    assert writable == keyrings | {("caddy", "caddy")}
+    for name, service in SERVICES.items():
+        told = {key: value for key, value in service.get("environment", {}).items() if key.endswith("_KEYRING_FILE")}
+        assert set(told.values()) <= {"/run/keyring/keyring.json"}
+        assert bool(told) == (name in ("identity", "otp", "notifier", "worker")), name
 
 
 def test_the_mail_server_s_password_goes_to_the_worker_alone() -> None:

@@ -51,7 +51,7 @@ def test_two_stacks_share_no_secret(layout: Layout, tmp_path: Path) -> None:
     ],
 )
 def test_f16_nothing_is_made_anew_over_records_that_depend_on_it(layout: Layout, name: str) -> None:
-    path = layout.root / "secrets" / name
+    path = layout.root / ("keyrings" if "keyring" in name else "secrets") / name
     path.unlink()
     with pytest.raises(Lost, match=path.name):
         make_files(layout, database_exists=True)
@@ -59,12 +59,14 @@ def test_f16_nothing_is_made_anew_over_records_that_depend_on_it(layout: Layout,
 
 
 def test_f16_with_all_secrets_gone_and_records_there_all_of_them_are_named(layout: Layout) -> None:
-    shutil.rmtree(layout.root / "secrets")
+    for folder in ("secrets", "keyrings"):
+        shutil.rmtree(layout.root / folder)
     with pytest.raises(Lost) as lost:
         make_files(layout, database_exists=True)
     assert "otp/keyring.json" in str(lost.value)
     assert "password_pepper" in str(lost.value)
     assert not (layout.root / "secrets").exists()
+    assert not (layout.root / "keyrings").exists()
 
 
 def test_what_a_newer_version_adds_is_made_over_a_database_of_the_older_one(layout: Layout) -> None:
@@ -72,10 +74,10 @@ def test_what_a_newer_version_adds_is_made_over_a_database_of_the_older_one(layo
     names = made.read_text().replace("identity/keyring.json\n", "")
     made.unlink()
     made.write_text(names)
-    (layout.secrets("identity") / "keyring.json").unlink()
+    layout.keyring("identity").unlink()
     make_files(layout, database_exists=True)
-    assert (layout.secrets("identity") / "keyring.json").exists()
-    (layout.secrets("identity") / "keyring.json").unlink()
+    assert layout.keyring("identity").exists()
+    layout.keyring("identity").unlink()
     with pytest.raises(Lost, match="identity/keyring"):
         make_files(layout, database_exists=True)
 
@@ -96,7 +98,7 @@ def test_an_older_installation_gets_the_sealers_passwords_and_keeps_every_other_
 
 def test_f16_without_the_list_of_what_was_made_everything_counts_as_made(layout: Layout) -> None:
     (layout.root / "made").unlink()
-    (layout.secrets("identity") / "keyring.json").unlink()
+    layout.keyring("identity").unlink()
     with pytest.raises(Lost, match="identity/keyring"):
         make_files(layout, database_exists=True)
 
@@ -104,12 +106,30 @@ def test_f16_without_the_list_of_what_was_made_everything_counts_as_made(layout:
 def test_a_keyring_is_one_key_of_256_bits(layout: Layout) -> None:
     import base64
 
-    keyring = json.loads((layout.secrets("otp") / "keyring.json").read_text())
+    keyring = json.loads(layout.keyring("otp").read_text())
     assert keyring["active"] == 1
     assert len(base64.b64decode(keyring["keys"]["1"], validate=True)) == 32
-    assert (layout.secrets("otp") / "keyring.json").read_text() != (
-        layout.secrets("notifier") / "keyring.json"
-    ).read_text()
+    assert layout.keyring("otp").read_text() != layout.keyring("notifier").read_text()
+
+
+@pytest.mark.parametrize("service", ["identity", "otp", "notifier"])
+def test_an_older_installation_s_keyring_is_taken_over_and_its_copy_goes_once_it_was_rotated(
+    layout: Layout, service: str
+) -> None:
+    holders = {"notifier": ("notifier", "worker")}.get(service, (service,))
+    earlier = [layout.secrets(holder) / "keyring.json" for holder in holders]
+    old = layout.keyring(service).read_bytes()
+    shutil.rmtree(layout.keyring(service).parent)
+    for path in earlier:
+        path.write_bytes(old)
+    make_files(layout, database_exists=True)
+    assert layout.keyring(service).read_bytes() == old
+    assert all(path.read_bytes() == old for path in earlier), "for going back to the version before"
+    layout.keyring(service).chmod(0o600)
+    layout.keyring(service).write_bytes(b"rotated")
+    make_files(layout, database_exists=True)
+    assert layout.keyring(service).read_bytes() == b"rotated"
+    assert not any(path.exists() for path in earlier)
 
 
 def test_p22_each_process_holds_what_it_needs_and_nothing_else(layout: Layout) -> None:
@@ -120,12 +140,12 @@ def test_p22_each_process_holds_what_it_needs_and_nothing_else(layout: Layout) -
     assert held == {
         "broker": {"operator_password", "users.acl"},
         "identity": {
-            *("csrf_key", "database_password", "keyring.json", "limits_pepper", "password_pepper", "redis_password"),
+            *("csrf_key", "database_password", "limits_pepper", "password_pepper", "redis_password"),
             "sealer_database_password",
         },
-        "notifier": {"database_password", "keyring.json", "sealer_database_password", *account},
+        "notifier": {"database_password", "sealer_database_password", *account},
         "otp": {
-            *("code_pepper", "database_password", "keyring.json", "limits_pepper", "redis_password"),
+            *("code_pepper", "database_password", "limits_pepper", "redis_password"),
             "sealer_database_password",
         },
         "policy": {"database_password", "sealer_database_password"},
@@ -133,12 +153,14 @@ def test_p22_each_process_holds_what_it_needs_and_nothing_else(layout: Layout) -
         "redis": {"operator_password", "users.acl"},
         "relay": {"broker_password", "database_password"},
         "standin": {"account_sid", "auth_token", "from"},
-        "worker": {"broker_password", "database_password", "keyring.json", *account},
+        "worker": {"broker_password", "database_password", *account},
     }
+    keyrings = {str(path.relative_to(layout.root / "keyrings")) for path in layout.root.rglob("keyring.json")}
+    assert keyrings == {f"{service}/keyring.json" for service in ("identity", "otp", "notifier")}
 
 
 def test_secrets_can_be_read_by_their_owner_alone(layout: Layout) -> None:
-    for folder in ("secrets", "owners"):
+    for folder in ("secrets", "owners", "keyrings"):
         for path in (layout.root / folder).rglob("*"):
             assert path.stat().st_mode & 0o077 == 0 or (path.is_dir() and path.parent == layout.root), path
     for key in layout.root.rglob("key.pem"):

@@ -228,7 +228,7 @@ def test_a_process_that_cannot_do_its_work_is_named_with_its_reason(runner: Runn
     from deploy.credentials import Layout
 
     make_files(Layout(runner.state, runner.state / "authority"), database_exists=False)
-    keyring = runner.state / "secrets" / "otp" / "keyring.json"
+    keyring = runner.state / "keyrings" / "otp" / "keyring.json"
     keyring.chmod(0o600)
     keyring.write_text("nonsense")
     began = time.monotonic()
@@ -261,7 +261,7 @@ def test_a_state_folder_that_is_a_file_is_one_sentence(runner: Runner) -> None:
     [
         ("authority/ca-key.pem", "nonsense"),
         ("data/postgres/PG_VERSION", "9.6\n"),
-        ("secrets/otp/keyring.json", None),
+        ("keyrings/otp/keyring.json", None),
     ],
 )
 def test_a_broken_state_is_said_in_words(runner: Runner, name: str, content: str | None) -> None:
