@@ -35,6 +35,7 @@ from services.identity.cookies import Cookies
 from services.identity.explaining import Explaining
 from services.identity.gateway import Gateway
 from services.identity.gateway_commands import add_to as add_gateway_commands
+from services.identity.import_command import add_import_users
 from services.identity.integrations import Integrations
 from services.identity.limits import Limits, PasswordAttempts
 from services.identity.login import SignIn
@@ -215,9 +216,7 @@ async def _operator() -> AsyncIterator[Operator]:
     notifier = NotifierPeer(settings.notifier_target, settings.tls_dir, clock)
     await database.open()
     try:
-        keyring = _keyring(settings, database)
-        await keyring.ensure_ready()
-        numbers, notices = PhoneNumbers(keyring), NoticeStore(database)
+        numbers, notices = await _numbers(settings, database), NoticeStore(database)
         staff = StaffStore(database, numbers, notices)
         yield Operator(
             ClinicStore(database),
@@ -252,9 +251,16 @@ def _keyring(settings: IdentitySettings, database: Database) -> KeyringInUse:
     return KeyringInUse("identity", settings.keyring_file, DatabaseChecks(database, SEALED))
 
 
+async def _numbers(settings: IdentitySettings, database: Database) -> PhoneNumbers:
+    keyring = _keyring(settings, database)
+    await keyring.ensure_ready()
+    return PhoneNumbers(keyring)
+
+
 add_to(app, _operator)
 add_gateway_commands(app, _gateway)
 add_bypass(app, _gateway)
+add_import_users(app, _numbers)
 add_verify_audit(app, "identity", IdentitySettings.load)
 add_key_commands(app, "identity", IdentitySettings.load, SEALED, ROTATED)
 

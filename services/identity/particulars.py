@@ -46,6 +46,10 @@ def is_country(text: str) -> bool:
     return _fits(COUNTRY, text) and text in phonenumbers.SUPPORTED_REGIONS
 
 
+def is_locale(text: str) -> bool:
+    return len(text) <= LOCALE_MOST and _fits(LOCALE, text)
+
+
 def _fits(pattern: str, text: str) -> bool:
     # Python's `$` also matches before a final line break; these patterns mean the end.
     return re.fullmatch(pattern, text) is not None and not text.endswith("\n")
