@@ -168,6 +168,7 @@ class Topology:
             "OTP_REDIS_URL": f"redis://otp@{self._at('redis')}/0",
             "OTP_KEYRING_FILE": str(self.layout.keyring("otp")),
             "OTP_NOTIFIER_TARGET": self._at("notifier"),
+            "OTP_IDENTITY_TARGET": self._at("identity-grpc"),  # for its command `import`
             "OTP_PRODUCT_NAME": self.settings.get("PRODUCT_NAME", ""),
         }
 

@@ -42,6 +42,7 @@ from services.identity.login import SignIn
 from services.identity.notices import Notices
 from services.identity.operator import Operator
 from services.identity.operator_bypass import OperatorBypass
+from services.identity.operator_lookup import OperatorLookup
 from services.identity.passwords import Passwords
 from services.identity.peers.audit import AuditPeer
 from services.identity.peers.notifier import NotifierPeer
@@ -60,6 +61,7 @@ from services.identity.store.activations import ActivationStore
 from services.identity.store.apps import AppStore
 from services.identity.store.clinics import ClinicStore
 from services.identity.store.devices import DeviceStore
+from services.identity.store.imports import ImportStore
 from services.identity.store.notices import NoticeStore
 from services.identity.store.numbers import PhoneNumbers
 from services.identity.store.passwords import PasswordStore
@@ -189,6 +191,7 @@ def wire(
         phone_numbers=numbers,
         keyring=keyring,
         operator_bypass=OperatorBypass(clinics, staff, granting),
+        operator_lookup=OperatorLookup(clinics, ImportStore(database, numbers)),
         previews=Previews(roster, sessions, clinic_operations, integrations, otp, policy_settings, notifier, clock),
         remembering=remembering,
         requirements=Requirements(users, staff, otp, policy_settings, standings),

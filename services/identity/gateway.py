@@ -24,6 +24,7 @@ from services.identity.login import SignIn
 from services.identity.model import Client
 from services.identity.notices import Notices
 from services.identity.operator_bypass import OperatorBypass
+from services.identity.operator_lookup import OperatorLookup
 from services.identity.peers.notifier import NotifierPeer
 from services.identity.peers.otp import OtpPeer
 from services.identity.peers.policy import PolicyPeer
@@ -70,6 +71,7 @@ class Gateway:
     phone_numbers: PhoneNumbers
     keyring: KeyringInUse
     operator_bypass: OperatorBypass
+    operator_lookup: OperatorLookup
     previews: Previews
     remembering: Remembering
     requirements: Requirements

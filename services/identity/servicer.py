@@ -1,6 +1,6 @@
 """The identity contract on gRPC. For back ends: who sent a request, by the state machine of the HTTP API; who may call
-is the certificate's name, as the settings list them. For policy's command: the operator's bypass. Translates, decides
-nothing.
+is the certificate's name, as the settings list them. For the commands of others: policy's bypass, and whom otp's import
+is for. Translates, decides nothing.
 """
 
 from collections.abc import Set
@@ -13,6 +13,7 @@ from services.common.rpc_server import Allowed
 from services.identity.bypasses import Grant
 from services.identity.model import SessionState
 from services.identity.operator_bypass import OperatorBypass
+from services.identity.operator_lookup import OperatorLookup
 from services.identity.sessions import acr_of, expires_at
 from services.identity.standing import Standings, refusal_of, unauthenticated
 
@@ -23,12 +24,23 @@ def allowed(backends: Set[str]) -> Allowed:
     """Each method with the certificate names that may call it."""
     methods = sessions_pb2.DESCRIPTOR.services_by_name["Sessions"].methods_by_name
     for_backends = {f"/countersign.identity.v1.Sessions/{method}": frozenset(backends) for method in methods}
-    return {**for_backends, "/countersign.identity.v1.Operations/GrantBypass": frozenset({"policy"})}
+    return {
+        **for_backends,
+        "/countersign.identity.v1.Operations/GrantBypass": frozenset({"policy"}),
+        "/countersign.identity.v1.Operations/FindUsers": frozenset({"otp"}),
+    }
 
 
 class OperationsServicer(operations_pb2_grpc.OperationsServicer):
-    def __init__(self, bypass: OperatorBypass) -> None:
+    def __init__(self, bypass: OperatorBypass, lookup: OperatorLookup) -> None:
         self._bypass = bypass
+        self._lookup = lookup
+
+    async def FindUsers(  # noqa: N802
+        self, request: operations_pb2.FindUsersRequest, context: Any
+    ) -> operations_pb2.FindUsersResponse:
+        clinic_id, found = await self._lookup.ids(request.clinic_slug, request.emails)
+        return operations_pb2.FindUsersResponse(clinic_id=clinic_id, user_ids=[user_id or "" for user_id in found])
 
     async def GrantBypass(  # noqa: N802
         self, request: operations_pb2.GrantBypassRequest, context: Any

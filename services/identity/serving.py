@@ -84,7 +84,8 @@ def rpc_server(gateway: Gateway) -> RpcServer:
     service = sessions_pb2.DESCRIPTOR.services_by_name["Sessions"]
     rpc.register(add_SessionsServicer_to_server, SessionsServicer(gateway.standings), service)
     operations = operations_pb2.DESCRIPTOR.services_by_name["Operations"]
-    rpc.register(add_OperationsServicer_to_server, OperationsServicer(gateway.operator_bypass), operations)
+    commands = OperationsServicer(gateway.operator_bypass, gateway.operator_lookup)
+    rpc.register(add_OperationsServicer_to_server, commands, operations)
     rpc.follow(gateway.database.ping)
     rpc.follow(gateway.keyring.ensure_ready)
     return rpc

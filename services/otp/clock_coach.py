@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import pyotp
-
-from services.otp.totp import STEP_SECONDS, WINDOW_STEPS, step_at
+from services.otp.totp import STEP_SECONDS, WINDOW_STEPS, generator_of, step_at
 
 FARTHEST_STEPS = 40  # twenty minutes: as far as clocks drift that nobody sets
 MOST_HOURS = 14  # no inhabited place's time lies farther from UTC
@@ -85,7 +83,7 @@ def _is_one_clock(one: Sighting, other: Sighting) -> bool:
 
 def _offsets_of(secret: str, code: str, current: int) -> list[int]:
     """Where this code is right. Every offset is computed and compared, whatever is found."""
-    generator = pyotp.TOTP(secret)
+    generator = generator_of(secret)
     key, algorithm, wanted = generator.byte_secret(), generator.digest().name, code.encode()
     return [offset for offset in OFFSETS if hmac.compare_digest(_code_at(key, algorithm, current + offset), wanted)]
 

@@ -24,6 +24,8 @@ class OtpSettings(SealedServiceSettings):
     """Keys the hashes of codes; a copy of the database alone tells no code."""
     notifier_target: str
     """host:port of the notifier service."""
+    identity_target: str = ""
+    """identity's gRPC server, which the command `import` asks, and nothing else does."""
     product_name: str = Field(default="Countersign", min_length=1, max_length=64)
     """The issuer that authenticator apps show."""
     # Bounds: NIST SP 800-63B-4 allows 100 failures in a row; of six digits and three steps, 100 are 3 in 10,000.

@@ -1,13 +1,16 @@
-"""TOTP as RFC 6238 has it, for the one form every authenticator app computes: SHA-1, six digits, 30 seconds.
+"""TOTP as RFC 6238 has it, for the one form every authenticator app computes: SHA-1, six digits, 30 seconds. A secret
+that came from another system may be for SHA-256 or SHA-512; it is kept, sealed, with the algorithm in front of it.
 
 A code is judged by the step it belongs to: accepted only for a step after the last accepted one, so that none passes
 twice and none of an earlier step passes after a later one (P1, P2).
 """
 
+import hashlib
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from hmac import compare_digest
 from urllib.parse import quote
 
@@ -16,6 +19,15 @@ import pyotp
 STEP_SECONDS = 30
 WINDOW_STEPS = 1
 """One step either way: RFC 6238 5.2 for delay, and as much for clocks. Wider windows became CVE-2024-7318."""
+
+
+class Algorithm(StrEnum):
+    SHA1 = "SHA1"
+    SHA256 = "SHA256"
+    SHA512 = "SHA512"
+
+
+_DIGESTS = {Algorithm.SHA1: hashlib.sha1, Algorithm.SHA256: hashlib.sha256, Algorithm.SHA512: hashlib.sha512}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +43,24 @@ def new_secret() -> str:
     return pyotp.random_base32(32)
 
 
+def kept(secret: str, algorithm: Algorithm) -> str:
+    """A secret in base32 as it is sealed."""
+    return secret if algorithm is Algorithm.SHA1 else f"{algorithm}:{secret}"
+
+
+def generator_of(secret: str) -> pyotp.TOTP:
+    """The codes of a secret as it was sealed."""
+    algorithm, _, base32 = secret.rpartition(":")
+    return pyotp.TOTP(base32, digest=_DIGESTS[Algorithm(algorithm or Algorithm.SHA1)])
+
+
 def step_at(now: datetime) -> int:
     return int(now.timestamp()) // STEP_SECONDS
 
 
 def match(secret: str, code: str, now: datetime, last_step: int, burned: Collection[int] = ()) -> Match | None:
     """The newest step of the window that has this code, or None. Burned steps count as spent, whenever they come."""
-    generator = pyotp.TOTP(secret)
+    generator = generator_of(secret)
     current = step_at(now)
     # All are computed and the newest wins: two steps may share a code, and the older would leave the newer unspent.
     found = [

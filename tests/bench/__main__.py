@@ -1,7 +1,7 @@
-"""`make bench`: sign-ins, TOTP verifications, session checks and forward-auth a second, each beside its floor, and what
-a change of a clinic's rule costs, on a local stack of the bench's own.
+"""`make bench`: sign-ins, TOTP verifications, session checks and forward-auth a second, each beside its floor, what a
+change of a clinic's rule costs, and moving in, on a local stack of the bench's own.
 
-    python -m tests.bench [--quick] [--rounds N] [--only sign-in|verification|session|rule|preview]
+    python -m tests.bench [--quick] [--rounds N] [--only sign-in|verification|session|rule|preview|moving-in]
 
 Phases take turns (ours, floor, ours …). A round in which the machine's own speed moved by more than 15 % is void and
 run again; a code accepted twice voids everything.
@@ -21,6 +21,7 @@ import uvloop
 from tests.bench.authenticators import Authenticators
 from tests.bench.load import Phase
 from tests.bench.machine import CpuMeter, speed
+from tests.bench.moving_in import moving_in
 from tests.bench.report import Series, lines, spread
 from tests.bench.rule import preview, stopping
 from tests.bench.session_check import Echo, SessionChecks
@@ -136,6 +137,8 @@ async def measure(stack: Stack, bench: Bench, only: str | None) -> list[str]:
     if only in (None, "rule", "preview"):
         stack.add_people(PREVIEW_PEOPLE, with_factor=False)
         told += await preview(stack, stack.administrator_token(), PREVIEW_PEOPLE, bench.rounds)
+    if only in (None, "moving-in"):
+        told += moving_in(stack)
     return told
 
 
@@ -143,7 +146,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="short phases, three rounds: to see that it runs")
     parser.add_argument("--rounds", type=int, help="rounds a series (5)")
-    parser.add_argument("--only", choices=["sign-in", "verification", "session", "rule", "preview"])
+    parser.add_argument("--only", choices=["sign-in", "verification", "session", "rule", "preview", "moving-in"])
     chosen = parser.parse_args()
     bench = Bench(chosen.rounds or (3 if chosen.quick else 5), *((1.5, 1.0) if chosen.quick else (4.0, 3.0)))
     began = time.monotonic()

@@ -47,9 +47,11 @@ class Stack:
         """The address people use: the gateway, with the path of PUBLIC_URL where it has one."""
         return os.environ.get("PUBLIC_URL", self.gateway)
 
-    def command(self, service: str, *arguments: str) -> str:
-        """Runs one of a service's commands; what it printed."""
-        done = subprocess.run(self._command(service, arguments), capture_output=True, text=True, cwd=ROOT, timeout=60)
+    def command(self, service: str, *arguments: str, fed: str = "") -> str:
+        """Runs one of a service's commands, with `fed` on its standard input; what it printed."""
+        done = subprocess.run(
+            self._command(service, arguments), input=fed, capture_output=True, text=True, cwd=ROOT, timeout=60
+        )
         assert done.returncode == 0, f"{service} {arguments[0]}: {done.stdout[-500:]}{done.stderr[-1500:]}"
         return done.stdout
 

@@ -25,17 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(countersign/identity/v1/operations.proto\x12\x17\x63ountersign.identity.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"}\n\x12GrantBypassRequest\x12\x13\n\x0b\x63linic_slug\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x1a\n\x12\x65xpires_in_minutes\x18\x04 \x01(\x05\x12\x17\n\x0fsuspend_factors\x18\x05 \x01(\x08\"i\n\x13GrantBypassResponse\x12\x11\n\tbypass_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2v\n\nOperations\x12h\n\x0bGrantBypass\x12+.countersign.identity.v1.GrantBypassRequest\x1a,.countersign.identity.v1.GrantBypassResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(countersign/identity/v1/operations.proto\x12\x17\x63ountersign.identity.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"7\n\x10\x46indUsersRequest\x12\x13\n\x0b\x63linic_slug\x18\x01 \x01(\t\x12\x0e\n\x06\x65mails\x18\x02 \x03(\t\"8\n\x11\x46indUsersResponse\x12\x11\n\tclinic_id\x18\x01 \x01(\t\x12\x10\n\x08user_ids\x18\x02 \x03(\t\"}\n\x12GrantBypassRequest\x12\x13\n\x0b\x63linic_slug\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x1a\n\x12\x65xpires_in_minutes\x18\x04 \x01(\x05\x12\x17\n\x0fsuspend_factors\x18\x05 \x01(\x08\"i\n\x13GrantBypassResponse\x12\x11\n\tbypass_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xda\x01\n\nOperations\x12h\n\x0bGrantBypass\x12+.countersign.identity.v1.GrantBypassRequest\x1a,.countersign.identity.v1.GrantBypassResponse\x12\x62\n\tFindUsers\x12).countersign.identity.v1.FindUsersRequest\x1a*.countersign.identity.v1.FindUsersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'countersign.identity.v1.operations_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GRANTBYPASSREQUEST']._serialized_start=102
-  _globals['_GRANTBYPASSREQUEST']._serialized_end=227
-  _globals['_GRANTBYPASSRESPONSE']._serialized_start=229
-  _globals['_GRANTBYPASSRESPONSE']._serialized_end=334
-  _globals['_OPERATIONS']._serialized_start=336
-  _globals['_OPERATIONS']._serialized_end=454
+  _globals['_FINDUSERSREQUEST']._serialized_start=102
+  _globals['_FINDUSERSREQUEST']._serialized_end=157
+  _globals['_FINDUSERSRESPONSE']._serialized_start=159
+  _globals['_FINDUSERSRESPONSE']._serialized_end=215
+  _globals['_GRANTBYPASSREQUEST']._serialized_start=217
+  _globals['_GRANTBYPASSREQUEST']._serialized_end=342
+  _globals['_GRANTBYPASSRESPONSE']._serialized_start=344
+  _globals['_GRANTBYPASSRESPONSE']._serialized_end=449
+  _globals['_OPERATIONS']._serialized_start=452
+  _globals['_OPERATIONS']._serialized_end=670
 # @@protoc_insertion_point(module_scope)

@@ -39,6 +39,11 @@ class OperationsStub:
                 request_serializer=countersign_dot_identity_dot_v1_dot_operations__pb2.GrantBypassRequest.SerializeToString,
                 response_deserializer=countersign_dot_identity_dot_v1_dot_operations__pb2.GrantBypassResponse.FromString,
                 _registered_method=True)
+        self.FindUsers = channel.unary_unary(
+                '/countersign.identity.v1.Operations/FindUsers',
+                request_serializer=countersign_dot_identity_dot_v1_dot_operations__pb2.FindUsersRequest.SerializeToString,
+                response_deserializer=countersign_dot_identity_dot_v1_dot_operations__pb2.FindUsersResponse.FromString,
+                _registered_method=True)
 
 
 class OperationsServicer:
@@ -52,6 +57,13 @@ class OperationsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindUsers(self, request, context):
+        """Who has which e-mail address: for `otp import`. Reads only. NOT_FOUND where there is no such clinic.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperationsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -59,6 +71,11 @@ def add_OperationsServicer_to_server(servicer, server):
                     servicer.GrantBypass,
                     request_deserializer=countersign_dot_identity_dot_v1_dot_operations__pb2.GrantBypassRequest.FromString,
                     response_serializer=countersign_dot_identity_dot_v1_dot_operations__pb2.GrantBypassResponse.SerializeToString,
+            ),
+            'FindUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindUsers,
+                    request_deserializer=countersign_dot_identity_dot_v1_dot_operations__pb2.FindUsersRequest.FromString,
+                    response_serializer=countersign_dot_identity_dot_v1_dot_operations__pb2.FindUsersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -88,6 +105,33 @@ class Operations:
             '/countersign.identity.v1.Operations/GrantBypass',
             countersign_dot_identity_dot_v1_dot_operations__pb2.GrantBypassRequest.SerializeToString,
             countersign_dot_identity_dot_v1_dot_operations__pb2.GrantBypassResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/countersign.identity.v1.Operations/FindUsers',
+            countersign_dot_identity_dot_v1_dot_operations__pb2.FindUsersRequest.SerializeToString,
+            countersign_dot_identity_dot_v1_dot_operations__pb2.FindUsersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,8 @@ class OperationsStub:
     """Lets one person sign in once without a code, as the operator: for `policy bypass`. NOT_FOUND where there is no such
     clinic or person, CONFLICT where the account is disabled.
     """
+    FindUsers: _grpc.UnaryUnaryMultiCallable[_operations_pb2.FindUsersRequest, _operations_pb2.FindUsersResponse]
+    """Who has which e-mail address: for `otp import`. Reads only. NOT_FOUND where there is no such clinic."""
 
 @_typing.type_check_only
 class OperationsAsyncStub(OperationsStub):
@@ -43,6 +45,8 @@ class OperationsAsyncStub(OperationsStub):
     """Lets one person sign in once without a code, as the operator: for `policy bypass`. NOT_FOUND where there is no such
     clinic or person, CONFLICT where the account is disabled.
     """
+    FindUsers: _aio.UnaryUnaryMultiCallable[_operations_pb2.FindUsersRequest, _operations_pb2.FindUsersResponse]  # type: ignore[assignment]
+    """Who has which e-mail address: for `otp import`. Reads only. NOT_FOUND where there is no such clinic."""
 
 class OperationsServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -54,5 +58,13 @@ class OperationsServicer(metaclass=_abc_1.ABCMeta):
         """Lets one person sign in once without a code, as the operator: for `policy bypass`. NOT_FOUND where there is no such
         clinic or person, CONFLICT where the account is disabled.
         """
+
+    @_abc_1.abstractmethod
+    def FindUsers(
+        self,
+        request: _operations_pb2.FindUsersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.FindUsersResponse, _abc.Awaitable[_operations_pb2.FindUsersResponse]]:
+        """Who has which e-mail address: for `otp import`. Reads only. NOT_FOUND where there is no such clinic."""
 
 def add_OperationsServicer_to_server(servicer: OperationsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
