@@ -144,6 +144,19 @@ async def test_a_change_here_while_someone_is_asked_about_is_not_overlaid_by_the
     assert (await scene.look())[0] == "active"
 
 
+async def test_a_rule_changed_here_while_someone_is_decided_for_is_not_overlaid_by_the_decision(
+    clinic: SomeClinic,
+) -> None:
+    person = await clinic.person()
+    await person.sign_in()
+    clinic.stack.clock.advance(AT_ONCE)
+    tally = Tally(clinic.stack.gateway)
+    tally.once("after", "decide", clinic.require_here)
+    assert (await person.call("GET", WORK)).status_code == 200, "of before: it was on its way"
+    refused = await person.call("GET", WORK)
+    assert (refused.status_code, tally.counts["decide"]) == (403, 2)
+
+
 async def test_what_the_gateway_knows_itself_is_never_older_than_the_request(person: Person, tally: Tally) -> None:
     stack = person.stack
     await person.clinic.require_here()

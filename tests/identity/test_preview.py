@@ -59,7 +59,7 @@ class Generated:
             "remember_device_days": chance.choice([0, 30]),
         }
         await self.clinic.require(**rule)
-        if chance.random() < 0.3:
+        if chance.random() < 0.6:
             terms = HoldTerms("ledger", chance.random() < 0.5, chance.choice([None, 0, 48]))
             await self.settings.put_hold(clinic_id, terms, OPERATOR)
         for number in range(people):
@@ -79,7 +79,7 @@ class Generated:
             self._factors(person.id)
             if chance.random() < 0.4:
                 await self._setting(person.id)
-            if chance.random() < 0.1 and not is_disabled:
+            if chance.random() < 0.2 and not is_disabled:
                 await self.bypasses.grant(
                     clinic_id,
                     UserId(person.id),
@@ -88,6 +88,8 @@ class Generated:
                     expires_in_minutes=chance.choice([1, 60]),
                     suspend_factors=False,
                 )
+            if chance.random() < 0.5:  # got in since, and policy was away
+                self._session(person.id, "over")
             tokens = [self._session(person.id) for _ in range(chance.choice([0, 1, 1, 2]))]
             self.workers.append(Worker(person, tokens, is_disabled))
 
@@ -125,21 +127,22 @@ class Generated:
             other_administrators=[],
         )
 
-    def _session(self, user_id: str) -> str:
+    def _session(self, user_id: str, kind: str = "") -> str:
         """As a session may stand: it has proven a factor, or none, in a remembered browser, or never was active."""
         chance, now, token = self.chance, self.stack.clock.now(), secrets.token_urlsafe(32)
-        kind = chance.choice(["proven", "plain", "plain", "remembered", "waiting", "led", "bypassed"])
-        proven, waits = kind in ("proven", "led"), kind in ("waiting", "bypassed")
+        kind = kind or chance.choice(["proven", "plain", "plain", "remembered", "waiting", "led", "bypassed"])
+        proven, waits = kind in ("proven", "led", "over"), kind in ("waiting", "bypassed")
         self.own.execute(
             "INSERT INTO session (id, user_id, clinic_id, token_digest, authenticated_at, verified_at, proven_by,"
-            " enrol_after_proof, waiting_until, last_seen_at, idle_minutes, expires_at, bypass_id, remembered_at)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 30, %s, %s, %s)",
+            " enrol_after_proof, waiting_until, last_seen_at, idle_minutes, expires_at, bypass_id, remembered_at,"
+            " ended_at, end_cause) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 30, %s, %s, %s, %s, %s)",
             [
                 *(f"ses_{secrets.token_hex(8)}", user_id, self.clinic.id, hashlib.sha256(token.encode()).digest(), now),
                 *(now if proven else None, "totp" if proven else None, kind == "led"),
                 *(now + timedelta(minutes=5) if waits else None, now, now + timedelta(hours=12)),
                 BypassId("byp_old") if kind == "bypassed" else None,
                 now - timedelta(days=chance.choice([0, 1, 29])) if kind == "remembered" else None,
+                *((now, "ended") if kind == "over" else (None, None)),
             ],
         )
         return token
@@ -148,7 +151,7 @@ class Generated:
         chance = self.chance
         if chance.random() < 0.3:
             name = chance.choice(["ledger", "payroll"])
-            return {"hold": name, "requires_two_factor": chance.random() < 0.8, "max_device_trust_hours": 24}
+            return {"hold": name, "requires_two_factor": chance.random() < 0.5, "max_device_trust_hours": 24}
         change = {
             "require_two_factor": chance.random() < 0.7,
             "methods": chance.choice([["totp"], ["sms"], ["totp", "sms"]]),
@@ -257,6 +260,16 @@ async def test_a_preview_changes_nothing(clinic: SomeClinic, person: Person) -> 
     assert (await admin.call("GET", RULE)).json() == before
     assert (await admin.call("GET", "/v1/clinic/integrations")).json() == {"integrations": []}
     assert await person.state() == "active"
+
+
+async def test_a_hold_is_previewed_beside_the_one_that_stands(admin: Person, person: Person) -> None:
+    await person.sign_in()
+    stands = await admin.call("PUT", "/v1/clinic/integrations/ledger", {"requires_two_factor": True})
+    assert stands.status_code == 200, stands.text
+    milder = {"hold": "payroll", "requires_two_factor": False, "max_device_trust_hours": 24}
+    previewed = (await admin.call("POST", f"{RULE}/preview", milder)).json()
+    one = next(one for one in previewed["users"] if one["user"]["id"] == person.id)
+    assert (one["now"], one["then"]) == ("enrolment_required", "enrolment_required")
 
 
 async def test_a_scheduled_change_is_previewed_as_of_its_date(clinic: SomeClinic, person: Person) -> None:
