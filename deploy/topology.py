@@ -187,6 +187,7 @@ class Topology:
             "NOTIFIER_BROKER_URL": self._broker(),
             "NOTIFIER_KEYRING_FILE": str(self.layout.keyring("notifier")),
             "NOTIFIER_PRODUCT_NAME": self.settings.get("PRODUCT_NAME", ""),
+            "NOTIFIER_SMS_DAILY_CAP": self.settings.get("SMS_DAILY_CAP", ""),
             "NOTIFIER_PUBLIC_URL": self.public_url,
             # Twilio itself cannot call a machine that is not public; the stand-in, on this one, can.
             "NOTIFIER_CALLBACK_URL": "" if real else self.gateway,

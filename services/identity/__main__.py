@@ -275,7 +275,7 @@ async def _serve(settings: IdentitySettings) -> None:
         Database(settings.sealer_database_url, settings.sealer_database_password.get_secret_value(), 1), clock
     )
     purging = asyncio.get_running_loop().create_task(serving.purge(gateway))
-    teller = Teller(gateway.notice_store, gateway.phone_numbers, gateway.notifier, clock)
+    teller = Teller(gateway.notice_store, gateway.phone_numbers, gateway.notifier, gateway.standings.sms_terms, clock)
     await sealer.start()
     teller.start()
     try:

@@ -84,6 +84,8 @@ class Accounts:
         updated = await self._users.change_own(
             user.id, event, name=change.name, phone=phone, locale=change.locale, phone_changed=told
         )
+        if user.phone_proven and not updated.phone_proven:
+            await self._otp.forget_proven_number(user.id)
         self._standings.forget_user(user.id)
         return updated
 
@@ -92,7 +94,8 @@ class Accounts:
         number = normalised(phone, signed_in.clinic.country)
         locale = signed_in.user.locale or signed_in.clinic.locale
         caller = _caller(signed_in, client)
-        return await self._otp.start_sms(uuid.uuid4().hex, caller, number, locale, only_proof=True)
+        terms = await self._standings.sms_terms.for_number(signed_in.clinic.id, number)
+        return await self._otp.start_sms(uuid.uuid4().hex, caller, number, locale, terms, only_proof=True)
 
     async def confirm_phone(self, signed_in: SignedIn, client: Client, code: str) -> None:
         """Puts the number on file, proven."""

@@ -27,6 +27,14 @@ async def no_such_factor(standings: Standings, otp: OtpPeer, signed_in: SignedIn
     return ServiceError(ErrorCode.CONFLICT, f"You have not set up {NAMES[method]}.")
 
 
+def no_number() -> ServiceError:
+    return ServiceError(
+        ErrorCode.INVALID_REQUEST,
+        "There is no telephone number on file.",
+        errors=[{"field": "phone", "message": "Give the number that codes are to be sent to."}],
+    )
+
+
 def check_allowed(decision: Decision, method: Method) -> None:
     """Raises `conflict` unless the clinic offers this factor."""
     if method not in decision.methods_allowed:

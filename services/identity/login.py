@@ -103,7 +103,7 @@ class SignIn:
             is_open = await self._sessions.open(session, account.password_hash, event, seen_in=seen_in)
         if not is_open:
             raise _invalid_credentials()
-        standing = standing_of(state, facts.factors, facts.decision, session)
+        standing = await self._standings.marked(standing_of(state, facts.factors, facts.decision, session))
         return SessionView(
             SignedIn(session, user, clinic), standing, token, device_token=recognised.token if recognised else None
         )

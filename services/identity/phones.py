@@ -3,11 +3,11 @@
 import re
 
 import phonenumbers
-from phonenumbers import NumberParseException, PhoneNumberFormat, PhoneNumberType
+from phonenumbers import NumberParseException, PhoneNumberFormat
 
 from services.common.errors import ErrorCode, ServiceError
+from services.common.phone_numbers import problem_of
 
-_NO_COUNTRY = ("001", "ZZ")  # satellite and other networks that belong to no country; unknown country codes
 _MOST = 40
 # What people put between digits; the library itself reads letters, extensions and digits of other scripts, too.
 _TYPED = re.compile(r"\+?[0-9 ().,/\u00a0\u2010-\u2015-]*")
@@ -15,7 +15,7 @@ _TYPED = re.compile(r"\+?[0-9 ().,/\u00a0\u2010-\u2015-]*")
 
 def normalised(typed: str, country: str, field: str = "phone") -> str:
     """The number in E.164; one without a country code is read as of `country`. Raises `invalid-request` where it is
-    none, where calling it costs extra (A50), or where it belongs to no country."""
+    none, where reaching it costs extra (A50), or where it belongs to no country."""
     if not _TYPED.fullmatch(typed.strip()):
         raise _refused(field, "A telephone number is made of digits, with its country code in front (+44 …).")
     try:
@@ -26,10 +26,8 @@ def normalised(typed: str, country: str, field: str = "phone") -> str:
     # whether a number is the user's is settled by the code sent to it.
     if len(typed) > _MOST or not phonenumbers.is_possible_number(number):
         raise _refused(field, "This is not a telephone number that can be reached. Type it with its country code.")
-    if phonenumbers.number_type(number) == PhoneNumberType.PREMIUM_RATE:
-        raise _refused(field, "A premium-rate number cannot be used.")
-    if phonenumbers.region_code_for_country_code(number.country_code or 0) in _NO_COUNTRY:
-        raise _refused(field, "A number that belongs to no country cannot be used.")
+    if problem := problem_of(number):
+        raise _refused(field, problem)
     return phonenumbers.format_number(number, PhoneNumberFormat.E164)
 
 

@@ -36,6 +36,14 @@ class SecurityRule:
 
 
 @dataclass(frozen=True, slots=True)
+class SmsTerms:
+    """What the rule lets be spent on text messages."""
+
+    daily_cap: int
+    countries: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ScheduleChange:
     """The date from which the rule is to hold; None takes it away."""
 

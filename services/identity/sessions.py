@@ -8,7 +8,7 @@ proven one at all; and where something needed is not known the answer is None, n
 import hashlib
 import secrets
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from services.identity.model import (
@@ -28,6 +28,7 @@ from services.identity.model import (
     Upcoming,
     User,
     UserFactors,
+    in_order,
 )
 
 ABSOLUTE_LIFE = timedelta(hours=12)  # NIST SP 800-63B-4 allows 24 h at AAL2
@@ -60,6 +61,8 @@ class Standing:
     reason: Reason | None = None
     upcoming: Upcoming | None = None
     remember_device_minutes: int = 0
+    degraded: tuple[Method, ...] = ()
+    """Methods among these that are there but have not worked of late; they are listed last."""
     became: Session | None = None
     """The session as it is from now on, where it was found active and had only ever waited."""
 
@@ -240,6 +243,20 @@ def standing_of(
         upcoming=decision.upcoming if decision else None,
         remember_device_minutes=decision.remember_device_minutes if decision else 0,
     )
+
+
+def with_degraded(standing: Standing, degraded: frozenset[Method]) -> Standing:
+    """What has not worked of late stands last, and is named."""
+    offer = standing.enrolment
+    if offer is not None:
+        offer = replace(offer, methods=_last(offer.methods, degraded))
+    named = {*standing.methods, *(offer.methods if offer else ())} & degraded
+    methods = _last(standing.methods, degraded)
+    return replace(standing, methods=methods, enrolment=offer, degraded=in_order(named)) if named else standing
+
+
+def _last(methods: tuple[Method, ...], degraded: frozenset[Method]) -> tuple[Method, ...]:
+    return tuple(sorted(methods, key=degraded.__contains__))
 
 
 def is_fresh(session: Session, now: datetime) -> bool:

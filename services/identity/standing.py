@@ -31,7 +31,8 @@ from services.identity.peers.otp import OtpPeer
 from services.identity.peers.policy import PolicyPeer
 from services.identity.peers.policy import Subject as PolicySubject
 from services.identity.remembered import Entry, Remembered, Subject
-from services.identity.sessions import Standing, digest_of, end_of, needs_policy, standing_of, state_of
+from services.identity.sessions import Standing, digest_of, end_of, needs_policy, standing_of, state_of, with_degraded
+from services.identity.sms_terms import TermsOfClinics
 from services.identity.store.sessions import SessionStore
 
 _RENEW_AFTER = timedelta(seconds=1)
@@ -67,6 +68,7 @@ class Standings:
         self._clock = clock
         self._marks = Marks(otp, policy, clock)
         self._remembered = Remembered()
+        self.sms_terms = TermsOfClinics(policy, clock)
 
     async def signed_in(self, token: str) -> SignedIn:
         """Whose this token is. Raises `unauthenticated`, with the cause where it was once valid."""
@@ -150,10 +152,15 @@ class Standings:
         """The clinic's rule, or what is set for any of its people, may have changed."""
         self._remembered.forget_clinic(clinic_id)
         self._marks.forget(clinic_id)
+        self.sms_terms.forget(clinic_id)
+
+    async def marked(self, standing: Standing) -> Standing:
+        """With what does not work of late last, and named."""
+        return with_degraded(standing, await self._notifier.degraded())
 
     async def _settled(self, session: Session, state: SessionState, facts: Facts) -> Standing:
         """Whoever is found active need not wait any more, and has an active session's ends at once."""
-        standing = standing_of(state, facts.factors, facts.decision, session)
+        standing = await self.marked(standing_of(state, facts.factors, facts.decision, session))
         if state is not SessionState.ACTIVE or session.waiting_until is None or facts.decision is None:
             return standing
         now, idle_minutes = self._clock.now(), facts.decision.idle_minutes
@@ -210,6 +217,7 @@ def refusal_of(standing: Standing) -> ServiceError:
             ErrorCode.SECOND_FACTOR_REQUIRED,
             no_way or "Enter a code from your second factor to go on.",
             methods=[method.value for method in standing.methods],
+            **_degraded(standing),
         )
     return enrolment_required(standing)
 
@@ -222,7 +230,12 @@ def enrolment_required(standing: Standing) -> ServiceError:
         methods=[method.value for method in offer.methods] if offer else [],
         phone_required=offer.is_phone_required if offer else False,
         reason=reason.as_json() if reason else None,
+        **_degraded(standing),
     )
+
+
+def _degraded(standing: Standing) -> dict[str, list[str]]:
+    return {"degraded": [method.value for method in standing.degraded]} if standing.degraded else {}
 
 
 def _only_unavailable(error: ServiceError) -> ServiceError:

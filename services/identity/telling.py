@@ -16,6 +16,7 @@ from services.common.errors import ErrorCode, ServiceError
 from services.common.logs import get_logger
 from services.identity.notice_words import TOLD_WITHIN, DueNotice
 from services.identity.peers.notifier import NotifierPeer
+from services.identity.sms_terms import TermsOfClinics
 from services.identity.store.notices import NoticeStore
 from services.identity.store.numbers import PhoneNumbers
 
@@ -38,12 +39,14 @@ class Teller:
         store: NoticeStore,
         numbers: PhoneNumbers,
         notifier: NotifierPeer,
+        terms: TermsOfClinics,
         clock: Clock,
         sweep_seconds: float = _SWEEP_SECONDS,
     ) -> None:
         self._store = store
         self._numbers = numbers
         self._notifier = notifier
+        self._terms = terms
         self._clock = clock
         self._sweep_seconds = sweep_seconds
         self._task: asyncio.Task[None] | None = None
@@ -90,7 +93,8 @@ class Teller:
     async def _hand_over(self, notice: DueNotice, phone: str | None) -> bool:
         """False where neither number nor address can be reached."""
         try:
-            await self._notifier.notify(notice, phone, notice.email)
+            terms = await self._terms.of(notice.clinic_id) if phone else None
+            await self._notifier.notify(notice, phone, notice.email, terms)
         except ServiceError as error:
             if error.code not in _NEVER:
                 raise

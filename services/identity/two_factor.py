@@ -12,7 +12,7 @@ from services.common.errors import ErrorCode, ServiceError
 from services.common.logs import get_logger
 from services.identity.code_notices import CodeNotices
 from services.identity.codes import canonical
-from services.identity.factor_refusals import NAMES, check_allowed, no_such_factor, not_allowed
+from services.identity.factor_refusals import NAMES, check_allowed, no_number, no_such_factor, not_allowed
 from services.identity.model import Client, Decision, EndCause, Method, Session, SessionState, SignedIn, UserFactors
 from services.identity.notice_words import NoticeKind, codes_left, factor_set_up, of_own, phone_changed
 from services.identity.otp_words import BackupCodes, SmsChallenge, SmsEnrolment, TotpEnrolment, VerdictResult
@@ -120,9 +120,9 @@ class TwoFactor:
     async def send_sms(self, signed_in: SignedIn, client: Client) -> SmsChallenge:
         """Sends a sign-in or step-up code to the user's SMS factor."""
         try:
-            return await self._otp.send_sms_code(
-                uuid.uuid4().hex, signed_in.session.login_id, caller_of(signed_in, client), locale_of(signed_in)
-            )
+            caller, locale = caller_of(signed_in, client), locale_of(signed_in)
+            terms = await self._standings.sms_terms.of(signed_in.clinic.id)
+            return await self._otp.send_sms_code(uuid.uuid4().hex, signed_in.session.login_id, caller, locale, terms)
         except ServiceError as error:
             if error.code is not ErrorCode.NOT_FOUND:
                 raise
@@ -157,16 +157,12 @@ class TwoFactor:
         user = signed_in.user
         number = phone or user.phone
         if number is None:
-            raise ServiceError(
-                ErrorCode.INVALID_REQUEST,
-                "There is no telephone number on file.",
-                errors=[{"field": "phone", "message": "Give the number that codes are to be sent to."}],
-            )
+            raise no_number()
         if standing.state is not SessionState.ACTIVE and user.phone_proven and number != user.phone:
             raise ServiceError(ErrorCode.FORBIDDEN, "A proven number can only be changed after signing in in full.")
-        return await self._otp.start_sms(
-            uuid.uuid4().hex, caller_of(signed_in, client), number, locale_of(signed_in), only_proof=False
-        )
+        caller, locale = caller_of(signed_in, client), locale_of(signed_in)
+        terms = await self._standings.sms_terms.for_number(signed_in.clinic.id, number)
+        return await self._otp.start_sms(uuid.uuid4().hex, caller, number, locale, terms, only_proof=False)
 
     async def confirm(
         self, signed_in: SignedIn, client: Client, method: Method, enrolment_id: str, code: str

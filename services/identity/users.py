@@ -113,6 +113,8 @@ class Users:
         after = await self._changes.apply(before, change, event.at, event)
         if after is None:
             raise not_found()
+        if before.phone_proven and not after.phone_proven:
+            await self._otp.forget_proven_number(after.id)
         self._standings.forget_user(after.id)
         return after
 

@@ -125,15 +125,20 @@ async def _serve(settings: FrontSettings) -> None:
     from services.notifier import providers
     from services.notifier.callbacks import Callbacks
     from services.notifier.delivery import Deliveries
+    from services.notifier.measures import TEXTS_DAILY_CAP
     from services.notifier.notices import Notices
+    from services.notifier.provider_health import ProviderHealth
     from services.notifier.servicer import ALLOWED, NotifierServicer
+    from services.notifier.spending import Spending
 
     database = _database(settings)
     store, clock = DeliveryStore(database), SystemClock()
     found = providers.from_settings(settings)
     keyring = _keyring(settings.keyring_file, database)
-    deliveries = Deliveries(store, keyring, found.is_there, clock)
-    notices = Notices(store, keyring, found.is_there, can_mail=bool(settings.smtp_host), clock=clock)
+    spending, health = Spending(settings.sms_daily_cap), ProviderHealth(store.texts_since, clock)
+    TEXTS_DAILY_CAP.set(settings.sms_daily_cap)
+    deliveries = Deliveries(store, keyring, found.is_there, spending, health, clock)
+    notices = Notices(store, keyring, found.is_there, spending, can_mail=bool(settings.smtp_host), clock=clock)
     callbacks = Callbacks(store, found.configured, settings.status_callback, clock)
     sealer = Sealer(
         Database(settings.sealer_database_url, settings.sealer_database_password.get_secret_value(), 1), clock

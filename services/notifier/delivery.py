@@ -5,13 +5,25 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import NoReturn
 
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError, unavailable
 from services.common.keyring_in_use import Sealing
 from services.common.logs import get_logger, mask_phone
 from services.notifier import envelope, notice_texts, sms, texts
-from services.notifier.model import Channel, Delivery, DeliveryId, NewDelivery, Order, State, is_delivery_id
+from services.notifier.model import (
+    CapReached,
+    Channel,
+    Delivery,
+    DeliveryId,
+    NewDelivery,
+    Order,
+    State,
+    is_delivery_id,
+)
+from services.notifier.provider_health import ProviderHealth
+from services.notifier.spending import Spending, allows_country, cap_refused, country_refused, needs_countries
 from services.notifier.store import DeliveryStore
 
 _CODE = re.compile(r"[0-9]{6}")
@@ -27,10 +39,20 @@ _log = get_logger(__name__)
 class Deliveries:
     """The front's operations. Nothing here waits for a provider or a queue."""
 
-    def __init__(self, store: DeliveryStore, keyring: Sealing, provider_is_there: IsThere, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: DeliveryStore,
+        keyring: Sealing,
+        provider_is_there: IsThere,
+        spending: Spending,
+        health: ProviderHealth,
+        clock: Clock,
+    ) -> None:
         self._store = store
         self._keyring = keyring
         self._provider_is_there = provider_is_there
+        self._spending = spending
+        self._health = health
         self._clock = clock
 
     async def submit(self, order: Order) -> Delivery:
@@ -39,11 +61,10 @@ class Deliveries:
         problem = _what_is_wrong(order)
         if problem or order.not_after - now > _LONGEST_LIFE:
             raise ServiceError(ErrorCode.INVALID_REQUEST, problem or "not_after is too far away")
+        if not allows_country(order.to, order.terms):
+            return await self._earlier(order) or _raise(country_refused(order.clinic_id))
         if not await self._provider_is_there():
-            earlier = (await self._store.find_by_keys([order.request_key])).get(order.request_key)
-            if earlier is None:
-                raise unavailable("sms_provider", retry_after=30)
-            return earlier
+            return await self._earlier(order) or _raise(unavailable("sms_provider", retry_after=30))
         delivery_id = DeliveryId(f"dlv_{uuid.uuid4().hex}")
         new = NewDelivery(
             id=delivery_id,
@@ -57,7 +78,10 @@ class Deliveries:
             user_id=order.user_id,
             locale=order.locale,
         )
-        [delivery] = await self._store.insert([new], now)
+        try:
+            [delivery] = await self._store.insert([new], now, self._spending.caps(order.terms))
+        except CapReached as reached:
+            raise cap_refused(reached, order.clinic_id, now) from reached
         if delivery.id == delivery_id:
             _log.info("delivery_queued", delivery_id=delivery_id, kind=order.kind, number=delivery.to_hint)
         return delivery
@@ -72,6 +96,10 @@ class Deliveries:
     async def can_send_sms(self) -> bool:
         return await self._provider_is_there()
 
+    async def is_sms_degraded(self) -> bool:
+        """Whether text messages are tried, but of late have mostly not gone out."""
+        return await self._health.is_degraded()
+
     def state_now(self, delivery: Delivery) -> State:
         """What to say of a delivery: one that waits past its end has expired, also where nobody has marked it yet."""
         if delivery.state is State.QUEUED and delivery.not_after <= self._clock.now():
@@ -81,6 +109,13 @@ class Deliveries:
     def detail_now(self, delivery: Delivery) -> str:
         state = self.state_now(delivery)
         return notice_texts.detail(state) if delivery.is_notice else texts.detail(state, delivery.reason)
+
+    async def _earlier(self, order: Order) -> Delivery | None:
+        return (await self._store.find_by_keys([order.request_key])).get(order.request_key)
+
+
+def _raise(refusal: ServiceError) -> NoReturn:
+    raise refusal
 
 
 def _what_is_wrong(order: Order) -> str | None:
@@ -92,4 +127,6 @@ def _what_is_wrong(order: Order) -> str | None:
         return "clinic_id and user_id must be given"
     if not sms.is_textable(order.to):
         return "Text messages cannot be sent to this number."
+    if needs_countries(order.kind) and not order.terms.countries:
+        return "countries must be given"
     return None

@@ -10,6 +10,12 @@ PROVIDER_SECONDS = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
 )
 LOCKED_OUT = Counter("notifier_provider_locked_out_total", "Calls that the provider refused for our credentials.")
+TEXTS_REFUSED = Counter(
+    "notifier_texts_refused_total", "Text messages not taken on: clinic_cap, deployment_cap, country.", ["reason"]
+)
+TEXTS_TODAY = Gauge("notifier_texts_today", "Text messages taken on since midnight UTC, all clinics together.")
+TEXTS_DAILY_CAP = Gauge("notifier_texts_daily_cap", "How many of them the deployment may take on in a day.")
+SMS_DEGRADED = Gauge("notifier_sms_degraded", "1 while of late most text messages have not gone out.")
 CALLBACKS_REFUSED = Counter("notifier_callbacks_refused_total", "Status callbacks that were not accepted.", ["why"])
 PUBLISHED = Counter("notifier_relay_published_total", "Delivery ids put in the queue.")
 QUEUE_AGE = Gauge("notifier_queue_age_seconds", "How long the oldest due code has been waiting to be sent.")

@@ -64,6 +64,46 @@ class NoticeKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What a clinic spends on text messages, as far as the caller knows it: None and empty where it does not."""
+
+    daily_cap: int | None = None
+    countries: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DailyCaps:
+    """How many text messages may be taken on in a day."""
+
+    clinic: int
+    deployment: int
+
+
+class Purse(StrEnum):
+    """Whose cap."""
+
+    CLINIC = "clinic"
+    DEPLOYMENT = "deployment"
+
+
+class CapReached(Exception):
+    """No more text messages today."""
+
+    def __init__(self, purse: Purse) -> None:
+        super().__init__(purse)
+        self.purse = purse
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """How many text messages went out of late, and how many did not, for the provider's sake or ours; what failed for
+    the number's counts as neither."""
+
+    good: int
+    bad: int
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """A code to send, as the caller asked for it."""
 
@@ -75,6 +115,7 @@ class Order:
     clinic_id: str
     user_id: str
     locale: str
+    terms: Terms = Terms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +143,7 @@ class Notice:
     clinic_id: str
     user_id: str
     locale: str
+    terms: Terms = Terms()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 
 from services.common.postgres import Connection, Database, conninfo
+from services.notifier import spending_rows
 from services.notifier.model import DeliveryId, State
 from services.notifier.rows import COLUMNS, delivery_of, record
 from services.notifier.store import CHANNEL
@@ -93,6 +94,11 @@ class RelayStore:
             )
             row = await cursor.fetchone()
         return row["since"] if row else None
+
+    async def texts_taken_on(self, now: datetime) -> int:
+        """How many text messages the deployment has taken on today."""
+        async with self._database.connection() as connection:
+            return await spending_rows.taken_on(connection, now)
 
 
 class QueuedSignal:

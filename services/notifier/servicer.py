@@ -10,7 +10,7 @@ from services.common.errors import ErrorCode, ServiceError
 from services.common.rpc_server import Allowed
 from services.notifier.callbacks import Callbacks
 from services.notifier.delivery import Deliveries
-from services.notifier.model import Delivery, Happening, Kind, Notice, NoticeKind, Order
+from services.notifier.model import Delivery, Happening, Kind, Notice, NoticeKind, Order, Terms
 from services.notifier.notices import Notices
 
 _SERVICE = "/countersign.notifier.v1.Notifier"
@@ -49,6 +49,7 @@ class NotifierServicer(GeneratedServicer):
             clinic_id=request.clinic_id,
             user_id=request.user_id,
             locale=request.locale,
+            terms=_terms(request),
         )
         return self._answer(await self._deliveries.submit(order))
 
@@ -57,7 +58,8 @@ class NotifierServicer(GeneratedServicer):
 
     async def GetCapabilities(self, request: pb.GetCapabilitiesRequest, context: Any) -> pb.Capabilities:  # noqa: N802
         sms = await self._deliveries.can_send_sms()
-        return pb.Capabilities(sms=sms, email=self._notices.can_send_email())
+        degraded = sms and await self._deliveries.is_sms_degraded()
+        return pb.Capabilities(sms=sms, email=self._notices.can_send_email(), sms_degraded=degraded)
 
     async def Notify(self, request: pb.NotifyRequest, context: Any) -> pb.NotifyResponse:  # noqa: N802
         kind = _NOTICE_KINDS.get(request.kind)
@@ -81,6 +83,7 @@ class NotifierServicer(GeneratedServicer):
             clinic_id=request.clinic_id,
             user_id=request.user_id,
             locale=request.locale,
+            terms=_terms(request),
         )
         deliveries = await self._notices.notify(notice)
         return pb.NotifyResponse(deliveries=[self._answer(delivery) for delivery in deliveries])
@@ -97,3 +100,8 @@ class NotifierServicer(GeneratedServicer):
             status=self._deliveries.state_now(delivery),
             detail=self._deliveries.detail_now(delivery),
         )
+
+
+def _terms(request: pb.SubmitRequest | pb.NotifyRequest) -> Terms:
+    cap = request.clinic_daily_cap if request.HasField("clinic_daily_cap") else None
+    return Terms(cap, tuple(request.countries))

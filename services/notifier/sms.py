@@ -8,6 +8,8 @@ import unicodedata
 
 import phonenumbers
 
+from services.common.phone_numbers import problem_of
+
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _LONGEST_GSM = 160
 _LONGEST_TWO_GSM = 306  # a message in parts gives some of its room to their order
@@ -23,19 +25,14 @@ _NEAR = str.maketrans("\u2018\u2019\u201c\u201d\u2013\u2014\u00a0\u202f", "''\"\
 
 
 def is_textable(number: str) -> bool:
-    """Whether this is a number in E.164 that could be a phone of a person: not a premium one (type 4, where whoever
-    sends pays the owner) and not one of no country (region 001)."""
+    """Whether this is a number in E.164 that could be a phone of a person, and costs no more than a text message."""
     if not _E164.fullmatch(number):
         return False
     try:
         parsed = phonenumbers.parse(number)
     except phonenumbers.NumberParseException:
         return False
-    if phonenumbers.region_code_for_country_code(parsed.country_code or 0) in ("001", "ZZ"):
-        return False
-    if phonenumbers.number_type(parsed) == phonenumbers.PhoneNumberType.PREMIUM_RATE:
-        return False
-    return phonenumbers.is_possible_number(parsed)
+    return problem_of(parsed) is None and phonenumbers.is_possible_number(parsed)
 
 
 def fits_one_message(body: str) -> bool:

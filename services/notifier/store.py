@@ -9,10 +9,18 @@ from datetime import datetime
 
 from services.common.logs import request_id_var
 from services.common.postgres import Connection, Database
-from services.notifier.model import Claim, Delivery, DeliveryId, NewDelivery, Outcome, State
+from services.notifier import spending_rows
+from services.notifier.model import Channel, Claim, DailyCaps, Delivery, DeliveryId, NewDelivery, Outcome, Recent, State
 from services.notifier.rows import COLUMNS, delivery_of, record
 
 CHANNEL = "delivery_queued"
+
+_RECENT = (
+    "SELECT count(*) FILTER (WHERE state IN ('sent', 'delivered')) AS good,"
+    " count(*) FILTER (WHERE state = 'unknown' OR (state = 'queued' AND attempt > 0)"
+    " OR (state = 'failed' AND reason = 'provider') OR (state = 'expired' AND NOT is_notice)) AS bad"
+    " FROM delivery WHERE channel = 'sms' AND updated_at > %s"
+)
 
 
 class DeliveryStore:
@@ -24,9 +32,9 @@ class DeliveryStore:
     async def ping(self) -> None:
         await self._database.ping()
 
-    async def insert(self, new: Sequence[NewDelivery], now: datetime) -> list[Delivery]:
-        """Puts these on record, all or none, and tells the relay at the commit. Answers each, or the earlier delivery
-        where its request key is known."""
+    async def insert(self, new: Sequence[NewDelivery], now: datetime, caps: DailyCaps) -> list[Delivery]:
+        """Puts these on record, all or none, counts each text message, and tells the relay at the commit. Answers each,
+        or the earlier delivery where its request key is known, which costs nothing. Raises CapReached."""
         request_id = request_id_var.get()
         found: dict[str, Delivery] = {}
         async with self._database.transaction() as connection:
@@ -46,6 +54,9 @@ class DeliveryStore:
                     found[each.request_key] = delivery_of(row)
                     await record(connection, found[each.request_key], now)
                     await _wake_relay(connection)
+            for each in new:
+                if each.channel is Channel.SMS and each.request_key in found:
+                    await spending_rows.take(connection, each.clinic_id, caps, now)
         if earlier := [each.request_key for each in new if each.request_key not in found]:
             found |= await self.find_by_keys(earlier)
         return [found[each.request_key] for each in new]  # rows are never deleted while their key can be repeated
@@ -64,6 +75,13 @@ class DeliveryStore:
                 [list(request_keys)],
             )
             return {row["request_key"]: delivery_of(row) for row in await cursor.fetchall()}
+
+    async def texts_since(self, since: datetime) -> Recent:
+        """How text messages fared since then."""
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(_RECENT, [since])
+            row = await cursor.fetchone()
+        return Recent(row["good"], row["bad"]) if row else Recent(0, 0)
 
     async def claim(self, delivery_id: DeliveryId, now: datetime, sendable_until: datetime) -> Claim | None:
         """Moves a due delivery to `sending` and hands it to this caller alone; None where another has it, where it has

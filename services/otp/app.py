@@ -25,10 +25,12 @@ from services.common.sealed_columns import DatabaseChecks
 from services.otp.backup_codes import BackupCodeHasher
 from services.otp.challenges import CodeSender, SignInCodes
 from services.otp.confirmation import Confirmation
+from services.otp.conversions import Conversions
 from services.otp.enrolment import EnrolmentDesk
 from services.otp.factors import Factors
 from services.otp.guess_budget import GuessLimits
 from services.otp.marks import Marks
+from services.otp.number_limit import NumberMarks
 from services.otp.peers import NotifierPeer
 from services.otp.prepared_codes import PreparedCodes
 from services.otp.sending_limits import SendingLimits
@@ -38,6 +40,7 @@ from services.otp.store.accounts import Accounts
 from services.otp.store.backup_codes import BackupCodes
 from services.otp.store.challenges import Challenges
 from services.otp.store.enrolments import Enrolments
+from services.otp.store.numbers import Numbers
 from services.otp.store.sealed import SEALED
 from services.otp.store.upkeep import Upkeep
 from services.otp.turns import Turns
@@ -83,6 +86,9 @@ class OtpService:
         self._hasher = BackupCodeHasher(marks)
         self._codes = PreparedCodes(self._hasher)
         self._upkeep = Upkeep(self._database)
+        numbers = Numbers(self._database)
+        self._number_marks = NumberMarks(numbers, vault, marks)
+        self._conversions = Conversions(challenges, clock)
         self._upkeep_task: asyncio.Task[None] | None = None
         servicer = OtpServicer(
             Verification(accounts, BackupCodes(self._database), vault, marks, self._hasher, turns, clock),
@@ -93,6 +99,7 @@ class OtpService:
                 challenges,
                 sender,
                 vault,
+                marks,
                 limits,
                 self._codes,
                 sending_turns,
@@ -102,6 +109,7 @@ class OtpService:
             # Apart from the line for verifying: handing a code over may take as long as the notifier does.
             SignInCodes(accounts, challenges, sender, vault, sending_turns, clock),
             Factors(accounts, self._codes, turns, clock),
+            numbers,
             clock,
         )
         self._sealer = Sealer(
@@ -138,6 +146,8 @@ class OtpService:
             await asyncio.sleep(_UPKEEP_EVERY_SECONDS)
             try:
                 await self._upkeep.run(self._clock.now())
+                await self._conversions.measure()
+                await self._number_marks.catch_up()
             except ServiceError as error:
                 _log.warning("upkeep_put_off", away=error.members.get("away"))
             except Exception:

@@ -17,7 +17,7 @@ from services.common.rate_limit import Spend
 from services.otp import sms_codes
 from services.otp.marks import Marks
 from services.otp.model import Account, Caller, Challenge, ChallengeId, LoginId, UserId
-from services.otp.peers import Message, MessageKind, NotifierPeer
+from services.otp.peers import Message, MessageKind, NotifierPeer, SmsTerms
 from services.otp.sending_limits import SendingLimits, sms_spends, too_many
 from services.otp.store.accounts import Accounts, HeldAccount
 from services.otp.store.challenges import Challenges as ChallengeStore
@@ -25,6 +25,8 @@ from services.otp.turns import Turns
 from services.otp.vault import Vault, challenge_context, sms_phone_context
 
 _WORTH_SENDING = timedelta(minutes=1)  # a code not yet handed over, with less than this to live, is drawn anew
+# A day's cap is reached, or the country is not the clinic's. Whoever goes on asking meets the limits, too.
+_NOT_TO_BE_PAID = frozenset({ErrorCode.TOO_MANY_ATTEMPTS, ErrorCode.CONFLICT})
 _OVER = frozenset({"delivered", "failed", "expired"})
 
 _log = get_logger(__name__)
@@ -49,6 +51,8 @@ class Addressee:
     phone_hint: str
     kind: MessageKind
     locale: str
+    terms: SmsTerms | None
+    """What the clinic spends; None where the caller does not know."""
 
 
 class CodeSender:
@@ -119,14 +123,18 @@ class CodeSender:
             to.caller.clinic_id,
             to.caller.user_id,
             to.locale,
+            to.terms,
         )
         try:
             delivery = await self._notifier.submit(message)
         except ServiceError as error:
             if error.code is not ErrorCode.UNAVAILABLE:  # a refusal: certainly not sent, and not to be tried again
                 await self._challenges.void(challenge.id, self._clock.now())
-                await self._limits.give_back(spent)
+                if error.code not in _NOT_TO_BE_PAID:
+                    await self._limits.give_back(spent)
             _log.warning("sms_code_not_handed_over", challenge_id=challenge.id, error_code=error.code.value)
+            if error.code in _NOT_TO_BE_PAID:
+                raise  # its sentence says what helps
             raise unavailable("notifier") from error
         if not await self._challenges.hand_over(challenge.id, delivery.id, delivery.status):
             raise unavailable("account")  # a newer request of the same login has ended it
@@ -175,9 +183,11 @@ class SignInCodes:
         self._turns = turns
         self._clock = clock
 
-    async def send(self, caller: Caller, login_id: LoginId, request_id: str, locale: str) -> SentCode:
+    async def send(
+        self, caller: Caller, login_id: LoginId, request_id: str, locale: str, terms: SmsTerms | None
+    ) -> SentCode:
         async with self._turns.turn(caller.user_id):
-            return await self._send(caller, login_id, request_id, locale)
+            return await self._send(caller, login_id, request_id, locale, terms)
 
     async def get(self, user_id: UserId, login_id: LoginId) -> SentCode:
         challenge = await self._challenges.newest(user_id, login_id)
@@ -185,9 +195,11 @@ class SignInCodes:
             raise ServiceError(ErrorCode.NOT_FOUND, "No code was sent.")
         return await self._sender.as_sent(challenge)
 
-    async def _send(self, caller: Caller, login_id: LoginId, request_id: str, locale: str) -> SentCode:
+    async def _send(
+        self, caller: Caller, login_id: LoginId, request_id: str, locale: str, terms: SmsTerms | None
+    ) -> SentCode:
         account = await self._accounts.read(caller.user_id)
-        addressee = self._addressee(account, caller, locale)
+        addressee = self._addressee(account, caller, locale, terms)
         now = self._clock.now()
         newest = await self._challenges.newest(caller.user_id, login_id)
         if newest is not None:
@@ -207,12 +219,12 @@ class SignInCodes:
             challenge = await self._sender.draw(held, login_id, request_id, addressee)
         return await self._sender.hand_over(challenge, addressee, spends)
 
-    def _addressee(self, account: Account | None, caller: Caller, locale: str) -> Addressee:
+    def _addressee(self, account: Account | None, caller: Caller, locale: str, terms: SmsTerms | None) -> Addressee:
         if account is None or account.sms is None or account.is_suspended:
             raise ServiceError(ErrorCode.NOT_FOUND, "There is no phone number to send a code to.")
         refuse_while_spent(account, self._clock.now())
         phone = self._vault.open(account.sms.phone, sms_phone_context(account.sms.id, account.user_id))
-        return Addressee(caller, phone, account.sms.phone_hint, MessageKind.SIGN_IN_CODE, locale)
+        return Addressee(caller, phone, account.sms.phone_hint, MessageKind.SIGN_IN_CODE, locale, terms)
 
 
 def refuse_while_spent(account: Account | None, now: datetime) -> None:

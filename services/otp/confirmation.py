@@ -6,13 +6,13 @@ of its kind (a changed phone), and after a bypass. Their hashing takes time, so 
 transaction; the first one is rolled back and told to nobody.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError, unavailable
+from services.otp import number_limit
 from services.otp.backup_codes import SLOTS, NewSet
 from services.otp.code_shape import canonical
 from services.otp.enrolment import gone, not_found, totp_secret_of
@@ -21,9 +21,9 @@ from services.otp.judgement import ACCEPTED_AGAIN_FOR, judge, refusal_by_budget,
 from services.otp.marks import Marks
 from services.otp.model import (
     Account,
-    Attempt,
+    Confirm,
+    Confirmed,
     Enrolment,
-    EnrolmentId,
     EnrolmentKind,
     Method,
     Result,
@@ -39,29 +39,6 @@ from services.otp.verification import check_same_attempt
 
 _MOST_TRIES = 3
 _IN_FLIGHT_FOR = timedelta(seconds=5)  # twice the caller's deadline
-
-
-@dataclass(frozen=True, slots=True)
-class Confirm:
-    """A code for an enrolment, and what its success shall end. `enrolment_id` is empty for a session's newest phone
-    proof."""
-
-    attempt: Attempt
-    enrolment_id: EnrolmentId
-    kind: EnrolmentKind
-    methods_allowed: Collection[Method]
-    replaces_all: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """The answer. `account`, `new_codes` and `phone` only with ACCEPTED."""
-
-    verdict: Verdict
-    account: Account | None = None
-    new_codes: tuple[str, ...] = ()
-    generated_at: datetime | None = None
-    phone: str = ""
 
 
 class _NeedsNewSet(Exception):
@@ -96,9 +73,11 @@ class Confirmation:
                     async with self._accounts.hold(user_id) as held:
                         # A second try judges at the first one's time: hashing must not make a right code late.
                         judged_at = judged_at or self._clock.now()
-                        return await _Hearing(self._vault, self._marks, held, request, code, mark, judged_at).hear(
-                            new_set
-                        )
+                        hearing = _Hearing(self._vault, self._marks, held, request, code, mark, judged_at)
+                        heard = await hearing.hear(new_set)
+                    if heard.is_number_refused:
+                        raise number_limit.refused()
+                    return heard
                 except _NeedsNewSet:
                     new_set = await self._codes.take(user_id)
                 except AttemptAlreadyTold:
@@ -179,6 +158,11 @@ class _Hearing:
     ) -> Confirmed:
         judged, verdict = judge(account, self._attempt.login_id, Result.ACCEPTED, self._now)
         changed, phone = self._with_factor(judged, enrolment, step)
+        if phone:
+            number, caller = self._marks.number(phone), self._attempt.caller
+            if await number_limit.is_refused(self._held, number, caller, enrolment.kind, self._now):
+                return Confirmed(verdict, is_number_refused=True)
+            await self._held.numbers.keep(enrolment.kind, number, enrolment.id)
         events: list[AuditEvent] = []
         makes_codes = False
         if enrolment.kind is not EnrolmentKind.PHONE_PROOF:

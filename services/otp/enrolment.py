@@ -10,12 +10,13 @@ from datetime import timedelta
 
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
-from services.common.errors import ErrorCode, ServiceError
+from services.common.errors import ErrorCode, ServiceError, unavailable
 from services.common.logs import mask_phone
-from services.otp import totp
+from services.otp import number_limit, totp
 from services.otp.challenges import Addressee, CodeSender, SentCode, refuse_while_spent
+from services.otp.marks import Marks
 from services.otp.model import Account, Caller, Enrolment, EnrolmentId, EnrolmentKind, LoginId, SessionId, UserId
-from services.otp.peers import MessageKind
+from services.otp.peers import MessageKind, SmsTerms
 from services.otp.prepared_codes import PreparedCodes
 from services.otp.sending_limits import ENROLMENTS_PER_USER, SendingLimits, sms_spends
 from services.otp.store.accounts import Accounts
@@ -58,6 +59,7 @@ class EnrolmentDesk:
         challenges: ChallengeStore,
         sender: CodeSender,
         vault: Vault,
+        marks: Marks,
         limits: SendingLimits,
         codes: PreparedCodes,
         turns: Turns,
@@ -69,6 +71,7 @@ class EnrolmentDesk:
         self._challenges = challenges
         self._sender = sender
         self._vault = vault
+        self._marks = marks
         self._limits = limits
         self._codes = codes
         self._turns = turns
@@ -103,10 +106,16 @@ class EnrolmentDesk:
         return self._offer(enrolment)
 
     async def start_sms(
-        self, caller: Caller, request_id: str, phone: str, locale: str, kind: EnrolmentKind
+        self,
+        caller: Caller,
+        request_id: str,
+        phone: str,
+        locale: str,
+        kind: EnrolmentKind,
+        terms: SmsTerms | None,
     ) -> SmsOffer:
         """Sends a code to the number. The user's earlier enrolment of the kind is dead."""
-        to = Addressee(caller, phone, mask_phone(phone), _MESSAGE_KINDS[kind], locale)
+        to = Addressee(caller, phone, mask_phone(phone), _MESSAGE_KINDS[kind], locale, terms)
         async with self._turns.turn(caller.user_id):
             known = await self._enrolments.of_request(caller.user_id, request_id)
             if known is not None:
@@ -114,11 +123,16 @@ class EnrolmentDesk:
             refuse_while_spent(await self._accounts.read(caller.user_id), self._clock.now())
             spends = sms_spends(caller.session_id, caller.user_id, phone, caller.address)
             await self._sender.take([*spends, (ENROLMENTS_PER_USER, caller.user_id)])
+            mark, now = self._marks.number(phone), self._clock.now()
             async with self._accounts.hold(caller.user_id, create_in=caller.clinic_id) as held:
-                enrolment = self._new(caller, kind, phone, to.phone_hint, request_id)
-                await held.enrolments.begin(enrolment)
-                challenge = await self._sender.draw(held, LoginId(enrolment.id), request_id, to)
-                await held.record(_started(caller, enrolment))
+                is_refused = await number_limit.is_refused(held, mark, caller, kind, now)
+                if not is_refused:
+                    enrolment = self._new(caller, kind, phone, to.phone_hint, request_id)
+                    await held.enrolments.begin(enrolment)
+                    challenge = await self._sender.draw(held, LoginId(enrolment.id), request_id, to)
+                    await held.record(_started(caller, enrolment))
+            if is_refused:
+                raise number_limit.refused()
             self._prepare_codes(held.account, enrolment)
             return SmsOffer(enrolment, await self._sender.hand_over(challenge, to, spends))
 
@@ -134,6 +148,8 @@ class EnrolmentDesk:
         challenge = await self._challenges.newest(enrolment.user_id, LoginId(enrolment.id))
         if challenge is None or not enrolment.is_open(self._clock.now()):
             raise gone()
+        if challenge.delivery_id is None and challenge.ended_at is not None:
+            raise unavailable("notifier")  # it was refused; the answer was lost
         if self._sender.is_pending(challenge):
             return SmsOffer(enrolment, await self._sender.hand_over(challenge, to, []))
         return SmsOffer(enrolment, await self._sender.as_sent(challenge))

@@ -26,6 +26,10 @@ class Marks:
         """Of a code sent by text message, bound to its own challenge (A29, A54)."""
         return self._mark("challenge", challenge_id, code)
 
+    def number(self, phone: str) -> bytes:
+        """Of a telephone number, whoever has it: the same for all."""
+        return self._mark("number", phone)
+
     def _mark(self, *parts: str) -> bytes:
         # Lengths in front: no two lists of parts read alike.
         text = b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)

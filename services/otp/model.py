@@ -1,5 +1,6 @@
 """What the otp service speaks of. Plain values; they change only by making a new one."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -174,3 +175,28 @@ class Challenge:
     delivery_status: str
     ended_at: datetime | None = None
     spent_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """A code for an enrolment, and what its success shall end. `enrolment_id` is empty for a session's newest phone
+    proof."""
+
+    attempt: Attempt
+    enrolment_id: EnrolmentId
+    kind: EnrolmentKind
+    methods_allowed: Collection[Method]
+    replaces_all: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The answer. `account`, `new_codes` and `phone` only with ACCEPTED."""
+
+    verdict: Verdict
+    account: Account | None = None
+    new_codes: tuple[str, ...] = ()
+    generated_at: datetime | None = None
+    phone: str = ""
+    is_number_refused: bool = False
+    """It has too many accounts already; the verdict says nothing."""

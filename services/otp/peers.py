@@ -30,6 +30,14 @@ _KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
+class SmsTerms:
+    """What the clinic spends on text messages. The notifier holds it to that; here it is only passed on."""
+
+    daily_cap: int
+    countries: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """A code to send. `key` makes a repeated submission the same one."""
 
@@ -41,6 +49,7 @@ class Message:
     clinic_id: str
     user_id: str
     locale: str
+    terms: SmsTerms | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,9 @@ class NotifierPeer:
             user_id=message.user_id,
             locale=message.locale,
         )
+        if message.terms is not None:
+            request.clinic_daily_cap = message.terms.daily_cap
+            request.countries.extend(message.terms.countries)
         return _delivery(
             await self._peer.call(self._peer.stub.Submit, request, seconds=_DEADLINE_SECONDS, repeatable=True)
         )

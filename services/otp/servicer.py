@@ -13,6 +13,7 @@ from services.otp.confirmation import Confirmation
 from services.otp.enrolment import EnrolmentDesk
 from services.otp.factors import Factors
 from services.otp.model import ClinicId, EnrolmentId, LoginId, Method, SessionId, UserId
+from services.otp.store.numbers import Numbers
 from services.otp.verification import Verification
 
 ALLOWED: Allowed = {
@@ -33,6 +34,7 @@ class OtpServicer(otp_pb2_grpc.OtpServicer):
         enrolment: EnrolmentDesk,
         sign_in_codes: SignInCodes,
         factors: Factors,
+        numbers: Numbers,
         clock: Clock,
     ) -> None:
         self._verification = verification
@@ -40,6 +42,7 @@ class OtpServicer(otp_pb2_grpc.OtpServicer):
         self._enrolment = enrolment
         self._sign_in_codes = sign_in_codes
         self._factors = factors
+        self._numbers = numbers
         self._clock = clock
 
     async def Verify(self, request: otp_pb2.VerifyRequest, context: Any) -> otp_pb2.VerifyResponse:  # noqa: N802
@@ -95,6 +98,7 @@ class OtpServicer(otp_pb2_grpc.OtpServicer):
             wire.phone(request.phone),
             request.locale[:35],
             wire.sms_kind(request.purpose),
+            wire.sms_terms(request),
         )
         return wire.wire_sms(offer)
 
@@ -111,6 +115,7 @@ class OtpServicer(otp_pb2_grpc.OtpServicer):
             LoginId(wire.checked_id("login_id", request.login_id)),
             wire.checked_id("request_id", request.request_id),
             request.locale[:35],
+            wire.sms_terms(request),
         )
         return wire.wire_challenge(sent)
 
@@ -141,6 +146,12 @@ class OtpServicer(otp_pb2_grpc.OtpServicer):
     async def RemoveAllFactors(self, request: otp_pb2.RemoveAllFactorsRequest, context: Any) -> otp_pb2.UserFactors:  # noqa: N802
         account = await self._factors.remove_all(wire.caller(request.caller), wire.cause(request.cause))
         return wire.wire_factors(account, self._clock.now())
+
+    async def ForgetProvenNumber(  # noqa: N802
+        self, request: otp_pb2.ForgetProvenNumberRequest, context: Any
+    ) -> otp_pb2.ForgetProvenNumberResponse:
+        await self._numbers.forget_proof(UserId(wire.checked_id("user_id", request.user_id)))
+        return otp_pb2.ForgetProvenNumberResponse()
 
     async def ResetGuessBudget(  # noqa: N802
         self, request: otp_pb2.ResetGuessBudgetRequest, context: Any

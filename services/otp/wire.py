@@ -10,7 +10,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
 from services.otp.challenges import SentCode
-from services.otp.confirmation import Confirm, Confirmed
 from services.otp.enrolment import SmsOffer, TotpOffer
 from services.otp.model import (
     Account,
@@ -18,6 +17,8 @@ from services.otp.model import (
     AttemptId,
     Caller,
     ClinicId,
+    Confirm,
+    Confirmed,
     EnrolmentId,
     EnrolmentKind,
     LoginId,
@@ -27,6 +28,7 @@ from services.otp.model import (
     UserId,
     Verdict,
 )
+from services.otp.peers import SmsTerms
 
 _METHODS = {
     otp_pb2.METHOD_TOTP: Method.TOTP,
@@ -102,6 +104,12 @@ def phone(number: str) -> str:
     if not _E164.fullmatch(number):
         raise invalid("phone", "is not a number in E.164")
     return number
+
+
+def sms_terms(message: otp_pb2.StartSmsEnrolmentRequest | otp_pb2.SendSmsCodeRequest) -> SmsTerms | None:
+    if not message.HasField("terms"):
+        return None
+    return SmsTerms(message.terms.daily_cap, tuple(message.terms.countries))
 
 
 def confirm(message: otp_pb2.ConfirmEnrolmentRequest) -> Confirm:

@@ -106,6 +106,8 @@ async def stack(
         clock,
         now_ms,
     )
+    with postgres.connect(str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])) as connection:
+        connection.execute("DELETE FROM number_mark")  # one number serves many tests, and at most three accounts
     otp_port = await otp.start()
 
     policy_database = Database(*identity_databases["policy"])

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from services.identity.notice_words import DueNotice
+from services.identity.policy_words import SmsTerms
 from services.otp import backup_codes
 from tests.identity.people import PHONE, Person, SomeClinic, Stack
 from tests.identity.told import prove_number, rows, shown, teller_of, texts, told
@@ -61,7 +62,7 @@ async def test_a_process_that_dies_between_change_and_telling_loses_no_notice(st
     store, at = stack.gateway.notice_store, stack.clock.now()
     claimed = await store.claim(at, 1000, timedelta(seconds=10), timedelta(minutes=10))
     mine = next(notice for notice in claimed if notice.user_id == reachable.id)
-    await stack.gateway.notifier.notify(mine, PHONE, None)
+    await stack.gateway.notifier.notify(mine, PHONE, None, None)
     restarted = teller_of(await stack.another_app())
     assert await restarted.tell() == 0, "another may be at it"
     stack.clock.advance(timedelta(seconds=11))
@@ -76,9 +77,9 @@ async def test_replicas_that_tell_at_once_hand_each_over_once(stack: Stack, reac
     calls: list[str] = []
     notify = stack.gateway.notifier.notify
 
-    async def counted(notice: DueNotice, phone: str | None, email: str | None) -> None:
+    async def counted(notice: DueNotice, phone: str | None, email: str | None, terms: SmsTerms | None) -> None:
         calls.append(notice.id)
-        await notify(notice, phone, email)
+        await notify(notice, phone, email, terms)
 
     stack.gateway.notifier.notify = counted  # type: ignore[method-assign]
     await asyncio.gather(*(teller_of(stack).tell() for _ in range(8)))

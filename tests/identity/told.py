@@ -19,7 +19,8 @@ SAFARI = (
 
 def teller_of(stack: Stack, sweep_seconds: float = 3.0) -> Teller:
     gateway = stack.gateway
-    return Teller(gateway.notice_store, gateway.phone_numbers, gateway.notifier, stack.clock, sweep_seconds)
+    terms = gateway.standings.sms_terms
+    return Teller(gateway.notice_store, gateway.phone_numbers, gateway.notifier, terms, stack.clock, sweep_seconds)
 
 
 async def shown(person: Person) -> list[Json]:

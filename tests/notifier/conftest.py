@@ -203,19 +203,11 @@ class Client:
         self._stub = NotifierStub(self._channel)
 
     def submit(self, to: str, code: str = "246810", seconds: float = 300, **changed: Any) -> pb.Delivery:
-        request = pb.SubmitRequest(
-            request_key=f"chl_{secrets.token_hex(16)}",
-            kind=pb.MESSAGE_KIND_SIGN_IN_CODE,
-            to=to,
-            code=code,
-            clinic_id="cli_harbour",
-            user_id="usr_nurse",
-            locale="en",
-        )
-        request.not_after.FromDatetime(datetime.now(UTC) + timedelta(seconds=seconds))
         request_id = changed.pop("request_id", None) or secrets.token_hex(8)
-        for name, value in changed.items():
-            setattr(request, name, value)
+        given: dict[str, Any] = {"request_key": f"chl_{secrets.token_hex(16)}", "kind": pb.MESSAGE_KIND_SIGN_IN_CODE}
+        given |= {"clinic_id": "cli_harbour", "user_id": "usr_nurse", "locale": "en"}
+        request = pb.SubmitRequest(to=to, code=code, **given | changed)
+        request.not_after.FromDatetime(datetime.now(UTC) + timedelta(seconds=seconds))
         return self._stub.Submit(request, timeout=5, metadata=(("x-request-id", request_id),))
 
     def notify(self, kind: "pb.NoticeKind.ValueType", seconds: float = 3600, **given: Any) -> list[pb.Delivery]:

@@ -13,8 +13,10 @@ from services.notifier.delivery import Deliveries
 from services.notifier.dispatch import Dispatch
 from services.notifier.model import Delivery, DeliveryId, Happening, Kind, Notice, NoticeKind, Order, Provider, State
 from services.notifier.notices import Notices
+from services.notifier.provider_health import ProviderHealth
 from services.notifier.relay import Relay
 from services.notifier.relay_store import QueuedSignal, RelayStore
+from services.notifier.spending import Spending
 from services.notifier.store import DeliveryStore
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -31,6 +33,7 @@ class House:
         self.signal = QueuedSignal(*url)
         self.provider: Provider | None = provider
         self.can_mail = False
+        self.daily_cap = 5000
         self.published: list[DeliveryId] = []
         self.backlog: int | None = 0
         self.threads = ThreadPoolExecutor(4)
@@ -43,13 +46,16 @@ class House:
     def relay(self) -> Relay:
         return Relay(self.relay_store, self.signal, self.published.extend, lambda: self.backlog, self.clock)
 
-    async def submit(self, number: str, seconds: float = 300) -> Delivery:
-        deliveries = Deliveries(self.store, self.keyring, self._is_there, self.clock)
+    def health(self) -> ProviderHealth:
+        return ProviderHealth(self.store.texts_since, self.clock)
+
+    async def submit(self, number: str, seconds: float = 300, **changed: Any) -> Delivery:
+        spending = Spending(self.daily_cap)
+        deliveries = Deliveries(self.store, self.keyring, self._is_there, spending, self.health(), self.clock)
         not_after = self.clock.now() + timedelta(seconds=seconds)
         key = f"chl_{secrets.token_hex(8)}"
-        return await deliveries.submit(
-            Order(key, Kind.SIGN_IN_CODE, number, "246810", not_after, "cli_harbour", "usr_nurse", "en")
-        )
+        order = Order(key, Kind.SIGN_IN_CODE, number, "246810", not_after, "cli_harbour", "usr_nurse", "en")
+        return await deliveries.submit(dataclasses.replace(order, **changed))
 
     async def notify(self, phone: str, email: str = "", seconds: float = 300, **changed: Any) -> list[Delivery]:
         given = Notice(
@@ -63,7 +69,8 @@ class House:
             user_id="usr_nurse",
             locale="en",
         )
-        notices = Notices(self.store, self.keyring, self._is_there, can_mail=self.can_mail, clock=self.clock)
+        spending = Spending(self.daily_cap)
+        notices = Notices(self.store, self.keyring, self._is_there, spending, can_mail=self.can_mail, clock=self.clock)
         return await notices.notify(dataclasses.replace(given, **changed))
 
     async def state(self, delivery: Delivery) -> State:

@@ -12,7 +12,7 @@ from countersign.notifier.v1 import notifier_pb2 as pb
 
 from deploy.embedded import free_port
 from services.notifier import notice_texts
-from services.notifier.model import Channel, DeliveryId, Happening, Kind, NewDelivery, NoticeKind, State
+from services.notifier.model import Channel, DailyCaps, DeliveryId, Happening, Kind, NewDelivery, NoticeKind, State
 from services.notifier.settings import FrontSettings, RelaySettings, WorkerSettings
 from tests.notifier.conftest import Client, MakeNotifier, Notifier, Standin, eventually
 from tests.notifier.house import House
@@ -129,7 +129,8 @@ async def test_a56_each_notice_by_mail_holds_no_link_and_no_gap() -> None:
 
 def test_a_code_cannot_be_ordered_by_mail() -> None:
     assert {field.name for field in pb.SubmitRequest.DESCRIPTOR.fields} == {
-        *("request_key", "kind", "to", "code", "not_after", "clinic_id", "user_id", "locale")
+        *("request_key", "kind", "to", "code", "not_after", "clinic_id", "user_id", "locale"),
+        *("clinic_daily_cap", "countries"),
     }
     assert not {field.name for field in pb.NotifyRequest.DESCRIPTOR.fields} & {"code", "codes", "url", "link"}
 
@@ -146,7 +147,7 @@ async def test_a_code_never_goes_by_mail(house: House, server: MailServer, numbe
         DeliveryId("dlv_" + secrets.token_hex(16)), "key", kind, Channel.EMAIL, "", b"", taken.not_after, "c", "u", "en"
     )
     with pytest.raises(psycopg.errors.CheckViolation):
-        await house.store.insert([new], house.clock.now())
+        await house.store.insert([new], house.clock.now(), DailyCaps(1, 1))
     async with house.store._database.connection() as connection:
         with pytest.raises(psycopg.errors.CheckViolation):
             await connection.execute("UPDATE delivery SET channel = 'email' WHERE id = %s", [taken.id])

@@ -2,6 +2,7 @@
 request key is one delivery), sends nothing, and can be told to fail. It is a test's tool and no part of the product."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from countersign.notifier.v1 import notifier_pb2, notifier_pb2_grpc
@@ -16,18 +17,22 @@ class NotifierInMemory(notifier_pb2_grpc.NotifierServicer):
         self.taken: list[notifier_pb2.SubmitRequest] = []
         self.statuses: dict[str, str] = {}
         self.is_away = False
-        self.refuses = False
+        self.refuses: ServiceError | None = None
         self.delay_seconds = 0.0
+        self.counts: Callable[[notifier_pb2.SubmitRequest], Awaitable[object]] | None = None
+        """Asked first; what it raises is the answer."""
 
     def code_to(self, number: str) -> str:
         """The newest code that went to the number."""
         return next(message.code for message in reversed(self.taken) if message.to == number)
 
     async def Submit(self, request: notifier_pb2.SubmitRequest, context: Any) -> notifier_pb2.Delivery:  # noqa: N802
+        if self.counts is not None:
+            await self.counts(request)
         if self.is_away:
             raise unavailable("twilio")
-        if self.refuses:
-            raise ServiceError(ErrorCode.CONFLICT, "This number cannot be reached.")
+        if self.refuses is not None:
+            raise self.refuses
         if all(message.request_key != request.request_key for message in self.taken):
             self.taken.append(request)
             self.statuses[f"dlv_{request.request_key}"] = "queued"

@@ -193,13 +193,13 @@ async def test_where_the_notifier_is_away_no_code_works_and_asking_again_sends_o
 async def test_where_the_notifier_refuses_the_challenge_is_void_and_the_limits_are_given_back(otp: Otp) -> None:
     user = await otp.user().enrol_sms()
     login = fresh("log")
-    otp.notifier.refuses = True
+    otp.notifier.refuses = ServiceError(ErrorCode.INVALID_REQUEST, "This cannot be sent.")
     with pytest.raises(ServiceError, match="unavailable"):
         await user.send_sms(login)
     [row] = otp.sql("SELECT * FROM challenge WHERE login_id = %s", [login])
     assert row["ended_at"] is not None
     assert row["code_sealed"] is None
-    otp.notifier.refuses = False
+    otp.notifier.refuses = None
     assert await user.sees(await _sent(user, login), "sms", login) == "accepted"
 
 

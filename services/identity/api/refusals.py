@@ -11,7 +11,7 @@ REFUSALS: Mapping[str, Sequence[str]] = {
     "POST /v1/session/second-factor/sms": ("too-many-attempts", "conflict", "enrolment-required", "invalid-request"),
     "GET /v1/session/second-factor/sms": ("not-found",),
     "PATCH /v1/me": ("step-up-required",),
-    "POST /v1/me/phone": ("too-many-attempts",),
+    "POST /v1/me/phone": ("conflict", "too-many-attempts"),
     "POST /v1/me/phone/confirm": (*_CODE, "not-found", "gone", "conflict"),
     "PUT /v1/me/password": ("invalid-credentials", "too-many-attempts", "conflict"),
     "POST /v1/me/two-factor/totp": ("conflict", "too-many-attempts"),

@@ -62,6 +62,7 @@ class SessionAnswer(BaseModel):
     expires_at: datetime
     idle_expires_at: datetime
     methods: list[Method]
+    degraded: list[Method] = []
     backup_codes_remaining: int = 0
     enrolment: EnrolmentOfferAnswer = EnrolmentOfferAnswer(methods=[], phone_required=False)
     reason: ReasonAnswer = ReasonAnswer(sentence="", rules=[])
@@ -86,6 +87,8 @@ def session_as_json(view: SessionView) -> dict[str, Any]:
         "idle_expires_at": rfc3339(idle_expires_at(session)),
         "methods": [method.value for method in standing.methods],
     }
+    if standing.degraded:
+        body["degraded"] = [method.value for method in standing.degraded]
     if view.token is not None:
         body["token"] = view.token
     if view.device_token is not None:

@@ -1,5 +1,6 @@
 """The second factor: a code from the app, by text message or from the list, at sign-in and before a change."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -25,6 +26,8 @@ _OTHERS = {
     Method.SMS: "Get a text message",
     Method.BACKUP_CODE: "Use a backup code",
 }
+
+_HELD_UP = " (few arrive just now)"
 
 
 @router.get("/code")
@@ -78,7 +81,9 @@ async def _code(
     standing = await gateway.standings.view(access.signed_in)
     methods = standing.methods
     if standing.state is SessionState.ACTIVE and not methods and access.session.verified_at is not None:
-        methods = tuple((await gateway.otp.factors_of(access.user.id)).usable_methods())
+        factors = await gateway.otp.factors_of(access.user.id)
+        standing = await gateway.standings.marked(replace(standing, methods=tuple(factors.usable_methods())))
+        methods = standing.methods
     if standing.state is SessionState.ENROLMENT_REQUIRED or (standing.state is SessionState.ACTIVE and not methods):
         return lead_to(gateway, WAY_ON[standing.state])
     stepping_up = standing.state is SessionState.ACTIVE
@@ -88,7 +93,12 @@ async def _code(
         "heading": "One fresh code, please" if stepping_up else "Enter your code",
         "reason": "Before this is changed we make sure that it is you." if stepping_up else "",
         "method": method.value if method else "",
-        "others": [{"method": one.value, "words": _OTHERS[one]} for one in methods if one is not method],
+        "others": [
+            {"method": one.value, "words": _OTHERS[one] + (_HELD_UP if one in standing.degraded else "")}
+            for one in methods
+            if one is not method
+        ],
+        "held_up": method in standing.degraded,
         "then": then if then in RETURNS else "",
         "stepping_up": stepping_up,
         "remember_days": 0 if stepping_up else _days(request, access, gateway, standing, method),

@@ -13,6 +13,7 @@ from services.common.errors import ServiceError
 from services.common.rpc_client import Peer
 from services.identity.model import Method
 from services.identity.notice_words import TOLD_WITHIN, DueNotice
+from services.identity.policy_words import SmsTerms
 
 if TYPE_CHECKING:
     from countersign.notifier.v1.notifier_pb2_grpc import NotifierAsyncStub
@@ -27,6 +28,7 @@ class NotifierPeer:
         self._peer: Peer[NotifierAsyncStub] = Peer(lambda channel: NotifierStub(channel), target, "notifier", tls_dir)
         self._clock = clock
         self._can_send_sms: bool | None = None
+        self._is_sms_degraded = False
         self._asked_at: datetime | None = None
 
     async def close(self) -> None:
@@ -44,14 +46,19 @@ class NotifierPeer:
             try:
                 request = notifier_pb2.GetCapabilitiesRequest()
                 response = await self._peer.call(self._peer.stub.GetCapabilities, request, 0.5)
-                self._can_send_sms = response.sms
+                self._can_send_sms, self._is_sms_degraded = response.sms, response.sms_degraded
             except ServiceError:
                 self._asked_at = now - _CAPABILITIES_HOLD + timedelta(seconds=2)
         if self._can_send_sms is False:
             return (Method.TOTP,)
         return (Method.TOTP, Method.SMS)
 
-    async def notify(self, notice: DueNotice, phone: str | None, email: str | None) -> None:
+    async def degraded(self) -> frozenset[Method]:
+        """Methods that are there but have not worked of late, as of the last answer: texts that do not go out."""
+        is_there = Method.SMS in await self.methods_available()
+        return frozenset({Method.SMS}) if is_there and self._is_sms_degraded else frozenset()
+
+    async def notify(self, notice: DueNotice, phone: str | None, email: str | None, terms: SmsTerms | None) -> None:
         """Hands a notice over, to be sent there; the same one again changes nothing. Raises `invalid-request` where it
         is to go to no number or address that can be reached."""
         detail = notice.detail
@@ -69,6 +76,9 @@ class NotifierPeer:
             method=detail.get("method", ""),
             backup_codes_left=detail.get("codes_left", 0),
         )
+        if terms is not None:
+            request.clinic_daily_cap = terms.daily_cap
+            request.countries.extend(terms.countries)
         request.happened_at.FromDatetime(notice.at)
         request.not_after.FromDatetime(notice.at + TOLD_WITHIN - _CLOCKS_DIFFER)
         await self._peer.call(self._peer.stub.Notify, request, _SECONDS, repeatable=True)

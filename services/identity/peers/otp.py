@@ -2,20 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from countersign.otp.v1 import otp_pb2
 from countersign.otp.v1.otp_pb2_grpc import OtpStub
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.common.errors import ServiceError, unavailable
+from services.common.logs import get_logger
 from services.common.rpc_client import Peer
 from services.common.rpc_errors import is_unknown_method
 from services.identity.model import (
     ClinicId,
-    Factor,
     Method,
     SessionId,
     UserFactors,
@@ -28,31 +26,26 @@ from services.identity.otp_words import (
     SmsEnrolment,
     TotpEnrolment,
     Verdict,
-    VerdictResult,
 )
+from services.identity.peers.otp_answers import (
+    TO_WIRE,
+    challenge_of,
+    codes_of,
+    factors_of,
+    time_of,
+    totp_of,
+    verdict_of,
+)
+from services.identity.policy_words import SmsTerms
 
 if TYPE_CHECKING:
     from countersign.otp.v1.otp_pb2_grpc import OtpAsyncStub
 
+_log = get_logger(__name__)
+
 _SECONDS = 2.0
 _VERIFY_SECONDS = 2.5
 _CODES_SECONDS = 2.9  # ten backup codes may be hashed in it; nothing hangs longer than 3 s (F02)
-
-_TO_WIRE = {
-    Method.TOTP: otp_pb2.METHOD_TOTP,
-    Method.SMS: otp_pb2.METHOD_SMS,
-    Method.BACKUP_CODE: otp_pb2.METHOD_BACKUP_CODE,
-}
-_FROM_WIRE: dict[int, Method] = {number: method for method, number in _TO_WIRE.items()}
-_RESULTS: dict[int, VerdictResult] = {
-    otp_pb2.Verdict.RESULT_ACCEPTED: VerdictResult.ACCEPTED,
-    otp_pb2.Verdict.RESULT_WRONG: VerdictResult.WRONG,
-    otp_pb2.Verdict.RESULT_ALREADY_USED: VerdictResult.ALREADY_USED,
-    otp_pb2.Verdict.RESULT_EXPIRED: VerdictResult.EXPIRED,
-    otp_pb2.Verdict.RESULT_TOO_MANY_ATTEMPTS: VerdictResult.TOO_MANY_ATTEMPTS,
-    otp_pb2.Verdict.RESULT_NO_SUCH_FACTOR: VerdictResult.NO_SUCH_FACTOR,
-    otp_pb2.Verdict.RESULT_MALFORMED: VerdictResult.MALFORMED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +78,7 @@ class OtpPeer:
                     attempt_id=attempt_id,
                     login_id=login_id,
                     caller=caller.to_wire(),
-                    method=_TO_WIRE[method],
+                    method=TO_WIRE[method],
                     code=code,
                 )
             ]
@@ -93,7 +86,7 @@ class OtpPeer:
         response = await self._peer.call(self._peer.stub.Verify, request, _VERIFY_SECONDS, repeatable=True)
         if len(response.verdicts) != 1:
             raise unavailable("otp")
-        return _verdict(response.verdicts[0])
+        return verdict_of(response.verdicts[0])
 
     async def factors(self, user_ids: Sequence[UserId]) -> list[UserFactors]:
         """The factors of each user, in the order asked for."""
@@ -101,7 +94,7 @@ class OtpPeer:
         response = await self._peer.call(self._peer.stub.GetFactors, request, _SECONDS, repeatable=True)
         if [found.user_id for found in response.users] != list(user_ids):
             raise unavailable("otp")
-        return [_factors(found) for found in response.users]
+        return [factors_of(found) for found in response.users]
 
     async def factors_of(self, user_id: UserId) -> UserFactors:
         return (await self.factors([user_id]))[0]
@@ -120,15 +113,15 @@ class OtpPeer:
     async def start_totp(self, caller: OtpCaller, account_label: str) -> TotpEnrolment:
         request = otp_pb2.StartTotpEnrolmentRequest(caller=caller.to_wire(), account_label=account_label)
         response = await self._peer.call(self._peer.stub.StartTotpEnrolment, request, _SECONDS, repeatable=True)
-        return _totp(response)
+        return totp_of(response)
 
     async def totp_enrolment(self, user_id: UserId, session_id: SessionId, enrolment_id: str) -> TotpEnrolment:
         request = otp_pb2.GetTotpEnrolmentRequest(user_id=user_id, enrolment_id=enrolment_id, session_id=session_id)
         response = await self._peer.call(self._peer.stub.GetTotpEnrolment, request, _SECONDS, repeatable=True)
-        return _totp(response)
+        return totp_of(response)
 
     async def start_sms(
-        self, request_id: str, caller: OtpCaller, phone: str, locale: str, *, only_proof: bool
+        self, request_id: str, caller: OtpCaller, phone: str, locale: str, terms: SmsTerms, *, only_proof: bool
     ) -> SmsEnrolment:
         """Sends a code to a number that is to become a factor, or only to be proven."""
         request = otp_pb2.StartSmsEnrolmentRequest(
@@ -137,13 +130,14 @@ class OtpPeer:
             phone=phone,
             locale=locale,
             purpose=otp_pb2.SMS_PURPOSE_PHONE_PROOF if only_proof else otp_pb2.SMS_PURPOSE_ENROLMENT,
+            terms=_terms(terms),
         )
         response = await self._peer.call(self._peer.stub.StartSmsEnrolment, request, _SECONDS, repeatable=True)
         return SmsEnrolment(
             id=response.enrolment_id,
             phone_hint=response.phone_hint,
-            expires_at=_time(response.expires_at),
-            resend_after=_time(response.resend_after),
+            expires_at=time_of(response.expires_at),
+            resend_after=time_of(response.resend_after),
             delivery_status=response.delivery_status,
         )
 
@@ -165,11 +159,11 @@ class OtpPeer:
                 attempt_id=attempt_id,
                 login_id=login_id,
                 caller=caller.to_wire(),
-                method=_TO_WIRE[method],
+                method=TO_WIRE[method],
                 enrolment_id=enrolment_id,
                 code=code,
                 purpose=otp_pb2.SMS_PURPOSE_ENROLMENT if method is Method.SMS else otp_pb2.SMS_PURPOSE_UNSPECIFIED,
-                methods_allowed=[_TO_WIRE[allowed] for allowed in methods_allowed],
+                methods_allowed=[TO_WIRE[allowed] for allowed in methods_allowed],
                 replace_all=replace_all,
             )
         )
@@ -189,106 +183,60 @@ class OtpPeer:
 
     async def _confirm(self, request: otp_pb2.ConfirmEnrolmentRequest) -> EnrolmentVerdict:
         response = await self._peer.call(self._peer.stub.ConfirmEnrolment, request, _CODES_SECONDS, repeatable=True)
-        codes = _codes(response.backup_codes) if response.HasField("backup_codes") else None
-        return EnrolmentVerdict(_verdict(response.verdict), codes, response.phone or None)
+        codes = codes_of(response.backup_codes) if response.HasField("backup_codes") else None
+        return EnrolmentVerdict(verdict_of(response.verdict), codes, response.phone or None)
 
-    async def send_sms_code(self, request_id: str, login_id: str, caller: OtpCaller, locale: str) -> SmsChallenge:
+    async def send_sms_code(
+        self, request_id: str, login_id: str, caller: OtpCaller, locale: str, terms: SmsTerms | None
+    ) -> SmsChallenge:
         request = otp_pb2.SendSmsCodeRequest(
-            request_id=request_id, login_id=login_id, caller=caller.to_wire(), locale=locale
+            request_id=request_id,
+            login_id=login_id,
+            caller=caller.to_wire(),
+            locale=locale,
+            terms=_terms(terms) if terms else None,
         )
-        return _challenge(await self._peer.call(self._peer.stub.SendSmsCode, request, _SECONDS, repeatable=True))
+        return challenge_of(await self._peer.call(self._peer.stub.SendSmsCode, request, _SECONDS, repeatable=True))
 
     async def sms_challenge(self, login_id: str, user_id: UserId) -> SmsChallenge:
         request = otp_pb2.GetSmsChallengeRequest(login_id=login_id, user_id=user_id)
-        return _challenge(await self._peer.call(self._peer.stub.GetSmsChallenge, request, _SECONDS, repeatable=True))
+        return challenge_of(await self._peer.call(self._peer.stub.GetSmsChallenge, request, _SECONDS, repeatable=True))
 
     async def regenerate_backup_codes(self, caller: OtpCaller) -> BackupCodes:
         request = otp_pb2.RegenerateBackupCodesRequest(caller=caller.to_wire())
-        return _codes(await self._peer.call(self._peer.stub.RegenerateBackupCodes, request, _CODES_SECONDS))
+        return codes_of(await self._peer.call(self._peer.stub.RegenerateBackupCodes, request, _CODES_SECONDS))
 
     async def remove_factor(self, caller: OtpCaller, method: Method) -> UserFactors:
         """Removes one factor and answers what is left."""
-        request = otp_pb2.RemoveFactorRequest(caller=caller.to_wire(), method=_TO_WIRE[method])
-        return _factors(await self._peer.call(self._peer.stub.RemoveFactor, request, _SECONDS))
+        request = otp_pb2.RemoveFactorRequest(caller=caller.to_wire(), method=TO_WIRE[method])
+        return factors_of(await self._peer.call(self._peer.stub.RemoveFactor, request, _SECONDS))
 
     async def suspend_factors(self, caller: OtpCaller, cause: str) -> UserFactors:
         """No factor or backup code of the user answers from now on; each still counts as one."""
         request = otp_pb2.SuspendFactorsRequest(caller=caller.to_wire(), cause=cause)
-        return _factors(await self._peer.call(self._peer.stub.SuspendFactors, request, _SECONDS, repeatable=True))
+        return factors_of(await self._peer.call(self._peer.stub.SuspendFactors, request, _SECONDS, repeatable=True))
 
     async def remove_all_factors(self, caller: OtpCaller, cause: str) -> UserFactors:
         """The user has neither factor nor backup code from now on."""
         request = otp_pb2.RemoveAllFactorsRequest(caller=caller.to_wire(), cause=cause)
-        return _factors(await self._peer.call(self._peer.stub.RemoveAllFactors, request, _SECONDS, repeatable=True))
+        return factors_of(await self._peer.call(self._peer.stub.RemoveAllFactors, request, _SECONDS, repeatable=True))
 
     async def reset_guess_budget(self, clinic_id: ClinicId, user_id: UserId, cause: str) -> None:
         request = otp_pb2.ResetGuessBudgetRequest(user_id=user_id, clinic_id=clinic_id, cause=cause)
         await self._peer.call(self._peer.stub.ResetGuessBudget, request, _SECONDS, repeatable=True)
+
+    async def forget_proven_number(self, user_id: UserId) -> None:
+        """Another number is on file. Where otp is away the old one goes on counting as theirs, until they prove one."""
+        request = otp_pb2.ForgetProvenNumberRequest(user_id=user_id)
+        try:
+            await self._peer.call(self._peer.stub.ForgetProvenNumber, request, _SECONDS, repeatable=True)
+        except ServiceError as error:
+            _log.warning("proven_number_not_forgotten", user_id=user_id, error_code=error.code.value)
 
     async def ping(self) -> None:
         """Raises `unavailable` unless otp says that it serves."""
         await self._peer.ping()
 
 
-def _time(stamp: Timestamp) -> datetime:
-    return stamp.ToDatetime(tzinfo=UTC)
-
-
-def _verdict(found: otp_pb2.Verdict) -> Verdict:
-    result = _RESULTS.get(found.result)
-    if result is None:
-        raise unavailable("otp")
-    return Verdict(
-        result=result,
-        attempts_left=max(0, found.attempts_left),
-        retry_after_seconds=max(0, found.retry_after_seconds),
-        is_locked=found.locked,
-        clock_skew_seconds=found.clock_skew_seconds if found.HasField("clock_skew_seconds") else None,
-        is_budget_newly_spent=found.budget_newly_spent,
-        factors=_factors(found.factors) if found.HasField("factors") else None,
-    )
-
-
-def _factors(found: otp_pb2.UserFactors) -> UserFactors:
-    factors = []
-    for factor in found.factors:
-        method = _FROM_WIRE.get(factor.method)
-        if method is None:
-            # A factor of a kind this version does not know is still one its owner has: whoever has one is asked.
-            raise unavailable("otp")
-        factors.append(
-            Factor(
-                method=method,
-                enrolled_at=_time(factor.enrolled_at),
-                last_used_at=_time(factor.last_used_at) if factor.HasField("last_used_at") else None,
-                phone_hint=factor.phone_hint,
-                is_suspended=factor.suspended,
-            )
-        )
-    made_at = _time(found.backup_codes_generated_at) if found.HasField("backup_codes_generated_at") else None
-    return UserFactors(
-        factors=tuple(factors),
-        backup_codes_remaining=found.backup_codes_remaining,
-        backup_codes_generated_at=made_at,
-        attempts_left=found.attempts_left,
-        retry_after_seconds=found.retry_after_seconds,
-        is_locked=found.locked,
-    )
-
-
-def _totp(found: otp_pb2.TotpEnrolment) -> TotpEnrolment:
-    return TotpEnrolment(found.enrolment_id, found.secret, found.otpauth_uri, _time(found.expires_at))
-
-
-def _codes(found: otp_pb2.BackupCodes) -> BackupCodes:
-    return BackupCodes(tuple(found.codes), _time(found.generated_at))
-
-
-def _challenge(found: otp_pb2.SmsChallenge) -> SmsChallenge:
-    return SmsChallenge(
-        expires_at=_time(found.expires_at),
-        resend_after=_time(found.resend_after),
-        phone_hint=found.phone_hint,
-        delivery_status=found.delivery_status,
-        delivery_detail=found.delivery_detail,
-    )
+def _terms(terms: SmsTerms) -> otp_pb2.SmsTerms:
+    return otp_pb2.SmsTerms(daily_cap=terms.daily_cap, countries=terms.countries)

@@ -24,6 +24,7 @@ from services.otp.model import (
     AttemptId,
     ClinicId,
     LoginId,
+    SessionId,
     StoredVerdict,
     UserId,
     Verdict,
@@ -32,6 +33,7 @@ from services.otp.store import rows
 from services.otp.store.backup_codes import HeldBackupCodes
 from services.otp.store.challenges import HeldChallenges
 from services.otp.store.enrolments import HeldEnrolments
+from services.otp.store.numbers import HeldNumbers
 
 _SELECT = f"SELECT {rows.ACCOUNT_COLUMNS} FROM account"  # noqa: S608
 _SELECT_HELD = f"{_SELECT} WHERE user_id = %s FOR UPDATE"
@@ -40,8 +42,8 @@ _CREATE = "INSERT INTO account (user_id, clinic_id) VALUES (%s, %s) ON CONFLICT 
 
 _KEEP_VERDICT = (
     "told AS (INSERT INTO verdict (user_id, attempt_id, login_id, mark, result, attempts_left, retry_after, is_locked,"
-    " is_budget_newly_spent, clock_skew_seconds, is_again, at)"
-    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s))"
+    " is_budget_newly_spent, clock_skew_seconds, is_again, at, session_id)"
+    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s))"
 )
 _COUNT = (
     "counted AS (UPDATE account SET guesses = %s, locked_at = %s, totp_last_step = %s, totp_last_used_at = %s,"
@@ -63,6 +65,10 @@ _SAVE_FACTORS = (
 )
 _EPOCH = "SELECT epoch FROM factors_epoch WHERE clinic_id = %s"
 _VERDICT = f"SELECT {rows.VERDICT_COLUMNS} FROM verdict WHERE user_id = %s AND attempt_id = %s"  # noqa: S608
+_ACCEPTED_ELSEWHERE = (
+    "SELECT DISTINCT session_id FROM verdict"
+    " WHERE user_id = %s AND mark = %s AND result = 'accepted' AND NOT is_again AND at >= %s AND session_id <> %s"
+)
 _ACCEPTED_LOGINS = (
     "SELECT login_id FROM verdict"
     " WHERE user_id = %s AND mark = %s AND result = 'accepted' AND NOT is_again AND at >= %s"
@@ -105,6 +111,10 @@ class HeldAccount:
     def enrolments(self) -> HeldEnrolments:
         return HeldEnrolments(self._connection, self.user_id)
 
+    @property
+    def numbers(self) -> HeldNumbers:
+        return HeldNumbers(self._connection, self.user_id)
+
     async def told_verdict(self, attempt_id: AttemptId) -> StoredVerdict | None:
         return await _told_verdict(self._connection, self.user_id, attempt_id)
 
@@ -112,6 +122,11 @@ class HeldAccount:
         """Under which logins a code with this mark was accepted since then."""
         cursor = await self._connection.execute(_ACCEPTED_LOGINS, [self.user_id, mark, since])
         return frozenset(row["login_id"] for row in await cursor.fetchall())
+
+    async def other_sessions_that_spent(self, mark: bytes, since: datetime, own: SessionId) -> list[SessionId]:
+        """Which others a code with this mark was accepted in since then."""
+        cursor = await self._connection.execute(_ACCEPTED_ELSEWHERE, [self.user_id, mark, since, own])
+        return [row["session_id"] for row in await cursor.fetchall()]
 
     async def tell(self, telling: Telling) -> None:
         """Keeps a verdict that changes nothing of the account."""
@@ -169,6 +184,7 @@ class HeldAccount:
             verdict.clock_skew_seconds,
             telling.is_again,
             telling.event.at,
+            attempt.caller.session_id,
         ]
 
     def _counted(self, account: Account) -> list[object]:

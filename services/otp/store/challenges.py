@@ -96,6 +96,17 @@ class Challenges:
             )
             return cursor.rowcount == 1
 
+    async def sent_and_used(self, since: datetime, until: datetime) -> tuple[int, int]:
+        """How many of the codes drawn in that time were handed over, and of those how many were used."""
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT count(*) AS sent, count(spent_at) AS used FROM challenge"
+                " WHERE delivery_id IS NOT NULL AND created_at > %s AND created_at <= %s",
+                [since, until],
+            )
+            row = await cursor.fetchone()
+            return (row["sent"], row["used"]) if row else (0, 0)
+
     async def void(self, challenge_id: ChallengeId, now: datetime) -> None:
         """Ends a challenge whose code was refused by the notifier, unless it was taken after all."""
         async with self._database.connection() as connection:

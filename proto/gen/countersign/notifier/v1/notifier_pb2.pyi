@@ -107,6 +107,8 @@ class SubmitRequest(_message.Message):
     CLINIC_ID_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     LOCALE_FIELD_NUMBER: _builtins.int
+    CLINIC_DAILY_CAP_FIELD_NUMBER: _builtins.int
+    COUNTRIES_FIELD_NUMBER: _builtins.int
     request_key: _builtins.str
     """e.g. the challenge's id"""
     kind: Global___MessageKind.ValueType
@@ -117,9 +119,15 @@ class SubmitRequest(_message.Message):
     clinic_id: _builtins.str
     user_id: _builtins.str
     locale: _builtins.str
+    clinic_daily_cap: _builtins.int
+    """unset: not known, so that of a new clinic"""
     @_builtins.property
     def not_after(self) -> _timestamp_pb2.Timestamp:
         """never sent after this"""
+
+    @_builtins.property
+    def countries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """ISO 3166-1 alpha-2. Empty: not known; then only a SIGN_IN_CODE is taken"""
 
     def __init__(
         self,
@@ -132,12 +140,16 @@ class SubmitRequest(_message.Message):
         clinic_id: _builtins.str = ...,
         user_id: _builtins.str = ...,
         locale: _builtins.str = ...,
+        clinic_daily_cap: _builtins.int | None = ...,
+        countries: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["not_after", b"not_after"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clinic_daily_cap", b"_clinic_daily_cap", "clinic_daily_cap", b"clinic_daily_cap", "not_after", b"not_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clinic_id", b"clinic_id", "code", b"code", "kind", b"kind", "locale", b"locale", "not_after", b"not_after", "request_key", b"request_key", "to", b"to", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clinic_daily_cap", b"_clinic_daily_cap", "clinic_daily_cap", b"clinic_daily_cap", "clinic_id", b"clinic_id", "code", b"code", "countries", b"countries", "kind", b"kind", "locale", b"locale", "not_after", b"not_after", "request_key", b"request_key", "to", b"to", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__clinic_daily_cap: _TypeAlias = _typing.Literal["clinic_daily_cap"]  # noqa: Y015
+    _WhichOneofArgType__clinic_daily_cap: _TypeAlias = _typing.Literal["_clinic_daily_cap", b"_clinic_daily_cap"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clinic_daily_cap) -> _WhichOneofReturnType__clinic_daily_cap | None: ...
 
 Global___SubmitRequest: _TypeAlias = SubmitRequest  # noqa: Y015
 
@@ -159,6 +171,8 @@ class NotifyRequest(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     BACKUP_CODES_LEFT_FIELD_NUMBER: _builtins.int
     NOT_AFTER_FIELD_NUMBER: _builtins.int
+    CLINIC_DAILY_CAP_FIELD_NUMBER: _builtins.int
+    COUNTRIES_FIELD_NUMBER: _builtins.int
     request_key: _builtins.str
     kind: Global___NoticeKind.ValueType
     phone: _builtins.str
@@ -178,11 +192,17 @@ class NotifyRequest(_message.Message):
     """totp or sms, for the kinds about a factor"""
     backup_codes_left: _builtins.int
     """for NOTICE_KIND_BACKUP_CODES_LOW"""
+    clinic_daily_cap: _builtins.int
+    """As in SubmitRequest; where they forbid the text message it is left out, and the e-mail goes."""
     @_builtins.property
     def happened_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def not_after(self) -> _timestamp_pb2.Timestamp:
         """never sent after this"""
+
+    @_builtins.property
+    def countries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """empty: not known; any country is taken"""
 
     def __init__(
         self,
@@ -201,12 +221,16 @@ class NotifyRequest(_message.Message):
         method: _builtins.str = ...,
         backup_codes_left: _builtins.int = ...,
         not_after: _timestamp_pb2.Timestamp | None = ...,
+        clinic_daily_cap: _builtins.int | None = ...,
+        countries: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["happened_at", b"happened_at", "not_after", b"not_after"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clinic_daily_cap", b"_clinic_daily_cap", "clinic_daily_cap", b"clinic_daily_cap", "happened_at", b"happened_at", "not_after", b"not_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "backup_codes_left", b"backup_codes_left", "browser", b"browser", "clinic_id", b"clinic_id", "email", b"email", "happened_at", b"happened_at", "kind", b"kind", "locale", b"locale", "method", b"method", "not_after", b"not_after", "phone", b"phone", "request_key", b"request_key", "timezone", b"timezone", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clinic_daily_cap", b"_clinic_daily_cap", "address", b"address", "backup_codes_left", b"backup_codes_left", "browser", b"browser", "clinic_daily_cap", b"clinic_daily_cap", "clinic_id", b"clinic_id", "countries", b"countries", "email", b"email", "happened_at", b"happened_at", "kind", b"kind", "locale", b"locale", "method", b"method", "not_after", b"not_after", "phone", b"phone", "request_key", b"request_key", "timezone", b"timezone", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__clinic_daily_cap: _TypeAlias = _typing.Literal["clinic_daily_cap"]  # noqa: Y015
+    _WhichOneofArgType__clinic_daily_cap: _TypeAlias = _typing.Literal["_clinic_daily_cap", b"_clinic_daily_cap"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clinic_daily_cap) -> _WhichOneofReturnType__clinic_daily_cap | None: ...
 
 Global___NotifyRequest: _TypeAlias = NotifyRequest  # noqa: Y015
 
@@ -297,18 +321,22 @@ class Capabilities(_message.Message):
 
     SMS_FIELD_NUMBER: _builtins.int
     EMAIL_FIELD_NUMBER: _builtins.int
+    SMS_DEGRADED_FIELD_NUMBER: _builtins.int
     sms: _builtins.bool
     email: _builtins.bool
     """for notices; codes never go by e-mail"""
+    sms_degraded: _builtins.bool
+    """text messages are tried, but of late most have not gone out"""
     def __init__(
         self,
         *,
         sms: _builtins.bool = ...,
         email: _builtins.bool = ...,
+        sms_degraded: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "sms", b"sms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "sms", b"sms", "sms_degraded", b"sms_degraded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -66,7 +66,9 @@ class NotifierServicer:
 
     def Submit(self, request, context):
         """Takes a message to send and answers as soon as it is on record. Repeating it with the same request_key gives the
-        same delivery and sends nothing twice. UNAVAILABLE where no provider is configured.
+        same delivery and sends nothing twice. UNAVAILABLE where no provider is configured. RESOURCE_EXHAUSTED where the
+        clinic, or the deployment, has sent all that it may send today; ABORTED where the clinic sends no text messages to
+        the number's country.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

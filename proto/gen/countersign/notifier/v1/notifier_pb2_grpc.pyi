@@ -33,7 +33,9 @@ class NotifierStub:
     def __new__(cls, channel: _aio.Channel) -> NotifierAsyncStub: ...
     Submit: _grpc.UnaryUnaryMultiCallable[_notifier_pb2.SubmitRequest, _notifier_pb2.Delivery]
     """Takes a message to send and answers as soon as it is on record. Repeating it with the same request_key gives the
-    same delivery and sends nothing twice. UNAVAILABLE where no provider is configured.
+    same delivery and sends nothing twice. UNAVAILABLE where no provider is configured. RESOURCE_EXHAUSTED where the
+    clinic, or the deployment, has sent all that it may send today; ABORTED where the clinic sends no text messages to
+    the number's country.
     """
     GetDelivery: _grpc.UnaryUnaryMultiCallable[_notifier_pb2.GetDeliveryRequest, _notifier_pb2.Delivery]
     """How a delivery fares. NOT_FOUND where there is none."""
@@ -52,7 +54,9 @@ class NotifierAsyncStub(NotifierStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Submit: _aio.UnaryUnaryMultiCallable[_notifier_pb2.SubmitRequest, _notifier_pb2.Delivery]  # type: ignore[assignment]
     """Takes a message to send and answers as soon as it is on record. Repeating it with the same request_key gives the
-    same delivery and sends nothing twice. UNAVAILABLE where no provider is configured.
+    same delivery and sends nothing twice. UNAVAILABLE where no provider is configured. RESOURCE_EXHAUSTED where the
+    clinic, or the deployment, has sent all that it may send today; ABORTED where the clinic sends no text messages to
+    the number's country.
     """
     GetDelivery: _aio.UnaryUnaryMultiCallable[_notifier_pb2.GetDeliveryRequest, _notifier_pb2.Delivery]  # type: ignore[assignment]
     """How a delivery fares. NOT_FOUND where there is none."""
@@ -74,7 +78,9 @@ class NotifierServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_notifier_pb2.Delivery, _abc.Awaitable[_notifier_pb2.Delivery]]:
         """Takes a message to send and answers as soon as it is on record. Repeating it with the same request_key gives the
-        same delivery and sends nothing twice. UNAVAILABLE where no provider is configured.
+        same delivery and sends nothing twice. UNAVAILABLE where no provider is configured. RESOURCE_EXHAUSTED where the
+        clinic, or the deployment, has sent all that it may send today; ABORTED where the clinic sends no text messages to
+        the number's country.
         """
 
     @_abc_1.abstractmethod

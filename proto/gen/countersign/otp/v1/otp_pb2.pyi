@@ -485,6 +485,33 @@ class GetTotpEnrolmentRequest(_message.Message):
 Global___GetTotpEnrolmentRequest: _TypeAlias = GetTotpEnrolmentRequest  # noqa: Y015
 
 @_typing.final
+class SmsTerms(_message.Message):
+    """What the clinic spends on text messages: handed on to the notifier, which holds it to it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAILY_CAP_FIELD_NUMBER: _builtins.int
+    COUNTRIES_FIELD_NUMBER: _builtins.int
+    daily_cap: _builtins.int
+    @_builtins.property
+    def countries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """ISO 3166-1 alpha-2"""
+
+    def __init__(
+        self,
+        *,
+        daily_cap: _builtins.int = ...,
+        countries: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["countries", b"countries", "daily_cap", b"daily_cap"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SmsTerms: _TypeAlias = SmsTerms  # noqa: Y015
+
+@_typing.final
 class StartSmsEnrolmentRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -493,6 +520,7 @@ class StartSmsEnrolmentRequest(_message.Message):
     PHONE_FIELD_NUMBER: _builtins.int
     LOCALE_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """makes a repeated call the same call"""
     phone: _builtins.str
@@ -501,6 +529,10 @@ class StartSmsEnrolmentRequest(_message.Message):
     purpose: Global___SmsPurpose.ValueType
     @_builtins.property
     def caller(self) -> Global___Caller: ...
+    @_builtins.property
+    def terms(self) -> Global___SmsTerms:
+        """unset: not known, and no code is sent to a number that is no factor yet"""
+
     def __init__(
         self,
         *,
@@ -509,10 +541,11 @@ class StartSmsEnrolmentRequest(_message.Message):
         phone: _builtins.str = ...,
         locale: _builtins.str = ...,
         purpose: Global___SmsPurpose.ValueType = ...,
+        terms: Global___SmsTerms | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "locale", b"locale", "phone", b"phone", "purpose", b"purpose", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "locale", b"locale", "phone", b"phone", "purpose", b"purpose", "request_id", b"request_id", "terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -643,12 +676,17 @@ class SendSmsCodeRequest(_message.Message):
     LOGIN_ID_FIELD_NUMBER: _builtins.int
     CALLER_FIELD_NUMBER: _builtins.int
     LOCALE_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """makes a repeated call the same call"""
     login_id: _builtins.str
     locale: _builtins.str
     @_builtins.property
     def caller(self) -> Global___Caller: ...
+    @_builtins.property
+    def terms(self) -> Global___SmsTerms:
+        """unset: not known; the number's own country, and the cap of a new clinic"""
+
     def __init__(
         self,
         *,
@@ -656,10 +694,11 @@ class SendSmsCodeRequest(_message.Message):
         login_id: _builtins.str = ...,
         caller: Global___Caller | None = ...,
         locale: _builtins.str = ...,
+        terms: Global___SmsTerms | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "locale", b"locale", "login_id", b"login_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "locale", b"locale", "login_id", b"login_id", "request_id", b"request_id", "terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -880,3 +919,37 @@ class ResetGuessBudgetResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResetGuessBudgetResponse: _TypeAlias = ResetGuessBudgetResponse  # noqa: Y015
+
+@_typing.final
+class ForgetProvenNumberRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetProvenNumberRequest: _TypeAlias = ForgetProvenNumberRequest  # noqa: Y015
+
+@_typing.final
+class ForgetProvenNumberResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetProvenNumberResponse: _TypeAlias = ForgetProvenNumberResponse  # noqa: Y015

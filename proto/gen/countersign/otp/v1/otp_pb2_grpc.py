@@ -99,6 +99,11 @@ class OtpStub:
                 request_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.RemoveAllFactorsRequest.SerializeToString,
                 response_deserializer=countersign_dot_otp_dot_v1_dot_otp__pb2.UserFactors.FromString,
                 _registered_method=True)
+        self.ForgetProvenNumber = channel.unary_unary(
+                '/countersign.otp.v1.Otp/ForgetProvenNumber',
+                request_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.ForgetProvenNumberRequest.SerializeToString,
+                response_deserializer=countersign_dot_otp_dot_v1_dot_otp__pb2.ForgetProvenNumberResponse.FromString,
+                _registered_method=True)
         self.ResetGuessBudget = channel.unary_unary(
                 '/countersign.otp.v1.Otp/ResetGuessBudget',
                 request_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.ResetGuessBudgetRequest.SerializeToString,
@@ -148,14 +153,17 @@ class OtpServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StartSmsEnrolment(self, request, context):
-        """Sends a code to a number that the user wants as a factor (ENROLMENT) or only to prove (PHONE_PROOF).
+        """Sends a code to a number that the user wants as a factor (ENROLMENT) or only to prove (PHONE_PROOF). CONFLICT where
+        the number is that of as many other accounts as one may have, or of a country that the clinic does not text to;
+        TOO_MANY_ATTEMPTS also where the clinic has sent all that it may send today.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ConfirmEnrolment(self, request, context):
-        """Confirms either kind of enrolment with a code. ACCEPTED puts the factor in force, ends what it replaces, and makes
+        """Confirms either kind of enrolment with a code. CONFLICT where the number has meanwhile become that of as many other
+        accounts as one may have. ACCEPTED puts the factor in force, ends what it replaces, and makes
         backup codes where no living ones are left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -200,6 +208,13 @@ class OtpServicer:
 
     def RemoveAllFactors(self, request, context):
         """Removes every factor with the backup codes: what a bypass that is undone had set up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgetProvenNumber(self, request, context):
+        """The number that the user has proven is theirs no more: another is on file. Their SMS factor keeps its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -279,6 +294,11 @@ def add_OtpServicer_to_server(servicer, server):
                     servicer.RemoveAllFactors,
                     request_deserializer=countersign_dot_otp_dot_v1_dot_otp__pb2.RemoveAllFactorsRequest.FromString,
                     response_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.UserFactors.SerializeToString,
+            ),
+            'ForgetProvenNumber': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetProvenNumber,
+                    request_deserializer=countersign_dot_otp_dot_v1_dot_otp__pb2.ForgetProvenNumberRequest.FromString,
+                    response_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.ForgetProvenNumberResponse.SerializeToString,
             ),
             'ResetGuessBudget': grpc.unary_unary_rpc_method_handler(
                     servicer.ResetGuessBudget,
@@ -637,6 +657,33 @@ class Otp:
             '/countersign.otp.v1.Otp/RemoveAllFactors',
             countersign_dot_otp_dot_v1_dot_otp__pb2.RemoveAllFactorsRequest.SerializeToString,
             countersign_dot_otp_dot_v1_dot_otp__pb2.UserFactors.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetProvenNumber(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/countersign.otp.v1.Otp/ForgetProvenNumber',
+            countersign_dot_otp_dot_v1_dot_otp__pb2.ForgetProvenNumberRequest.SerializeToString,
+            countersign_dot_otp_dot_v1_dot_otp__pb2.ForgetProvenNumberResponse.FromString,
             options,
             channel_credentials,
             insecure,

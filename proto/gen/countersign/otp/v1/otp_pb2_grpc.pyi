@@ -52,9 +52,13 @@ class OtpStub:
     or superseded.
     """
     StartSmsEnrolment: _grpc.UnaryUnaryMultiCallable[_otp_pb2.StartSmsEnrolmentRequest, _otp_pb2.SmsEnrolment]
-    """Sends a code to a number that the user wants as a factor (ENROLMENT) or only to prove (PHONE_PROOF)."""
+    """Sends a code to a number that the user wants as a factor (ENROLMENT) or only to prove (PHONE_PROOF). CONFLICT where
+    the number is that of as many other accounts as one may have, or of a country that the clinic does not text to;
+    TOO_MANY_ATTEMPTS also where the clinic has sent all that it may send today.
+    """
     ConfirmEnrolment: _grpc.UnaryUnaryMultiCallable[_otp_pb2.ConfirmEnrolmentRequest, _otp_pb2.ConfirmEnrolmentResponse]
-    """Confirms either kind of enrolment with a code. ACCEPTED puts the factor in force, ends what it replaces, and makes
+    """Confirms either kind of enrolment with a code. CONFLICT where the number has meanwhile become that of as many other
+    accounts as one may have. ACCEPTED puts the factor in force, ends what it replaces, and makes
     backup codes where no living ones are left.
     """
     SendSmsCode: _grpc.UnaryUnaryMultiCallable[_otp_pb2.SendSmsCodeRequest, _otp_pb2.SmsChallenge]
@@ -71,6 +75,8 @@ class OtpStub:
     """
     RemoveAllFactors: _grpc.UnaryUnaryMultiCallable[_otp_pb2.RemoveAllFactorsRequest, _otp_pb2.UserFactors]
     """Removes every factor with the backup codes: what a bypass that is undone had set up."""
+    ForgetProvenNumber: _grpc.UnaryUnaryMultiCallable[_otp_pb2.ForgetProvenNumberRequest, _otp_pb2.ForgetProvenNumberResponse]
+    """The number that the user has proven is theirs no more: another is on file. Their SMS factor keeps its own."""
     ResetGuessBudget: _grpc.UnaryUnaryMultiCallable[_otp_pb2.ResetGuessBudgetRequest, _otp_pb2.ResetGuessBudgetResponse]
     """Sets the user's guess budget to full: after a reset that an administrator made, or by an operator."""
 
@@ -94,9 +100,13 @@ class OtpAsyncStub(OtpStub):
     or superseded.
     """
     StartSmsEnrolment: _aio.UnaryUnaryMultiCallable[_otp_pb2.StartSmsEnrolmentRequest, _otp_pb2.SmsEnrolment]  # type: ignore[assignment]
-    """Sends a code to a number that the user wants as a factor (ENROLMENT) or only to prove (PHONE_PROOF)."""
+    """Sends a code to a number that the user wants as a factor (ENROLMENT) or only to prove (PHONE_PROOF). CONFLICT where
+    the number is that of as many other accounts as one may have, or of a country that the clinic does not text to;
+    TOO_MANY_ATTEMPTS also where the clinic has sent all that it may send today.
+    """
     ConfirmEnrolment: _aio.UnaryUnaryMultiCallable[_otp_pb2.ConfirmEnrolmentRequest, _otp_pb2.ConfirmEnrolmentResponse]  # type: ignore[assignment]
-    """Confirms either kind of enrolment with a code. ACCEPTED puts the factor in force, ends what it replaces, and makes
+    """Confirms either kind of enrolment with a code. CONFLICT where the number has meanwhile become that of as many other
+    accounts as one may have. ACCEPTED puts the factor in force, ends what it replaces, and makes
     backup codes where no living ones are left.
     """
     SendSmsCode: _aio.UnaryUnaryMultiCallable[_otp_pb2.SendSmsCodeRequest, _otp_pb2.SmsChallenge]  # type: ignore[assignment]
@@ -113,6 +123,8 @@ class OtpAsyncStub(OtpStub):
     """
     RemoveAllFactors: _aio.UnaryUnaryMultiCallable[_otp_pb2.RemoveAllFactorsRequest, _otp_pb2.UserFactors]  # type: ignore[assignment]
     """Removes every factor with the backup codes: what a bypass that is undone had set up."""
+    ForgetProvenNumber: _aio.UnaryUnaryMultiCallable[_otp_pb2.ForgetProvenNumberRequest, _otp_pb2.ForgetProvenNumberResponse]  # type: ignore[assignment]
+    """The number that the user has proven is theirs no more: another is on file. Their SMS factor keeps its own."""
     ResetGuessBudget: _aio.UnaryUnaryMultiCallable[_otp_pb2.ResetGuessBudgetRequest, _otp_pb2.ResetGuessBudgetResponse]  # type: ignore[assignment]
     """Sets the user's guess budget to full: after a reset that an administrator made, or by an operator."""
 
@@ -169,7 +181,10 @@ class OtpServicer(metaclass=_abc_1.ABCMeta):
         request: _otp_pb2.StartSmsEnrolmentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_otp_pb2.SmsEnrolment, _abc.Awaitable[_otp_pb2.SmsEnrolment]]:
-        """Sends a code to a number that the user wants as a factor (ENROLMENT) or only to prove (PHONE_PROOF)."""
+        """Sends a code to a number that the user wants as a factor (ENROLMENT) or only to prove (PHONE_PROOF). CONFLICT where
+        the number is that of as many other accounts as one may have, or of a country that the clinic does not text to;
+        TOO_MANY_ATTEMPTS also where the clinic has sent all that it may send today.
+        """
 
     @_abc_1.abstractmethod
     def ConfirmEnrolment(
@@ -177,7 +192,8 @@ class OtpServicer(metaclass=_abc_1.ABCMeta):
         request: _otp_pb2.ConfirmEnrolmentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_otp_pb2.ConfirmEnrolmentResponse, _abc.Awaitable[_otp_pb2.ConfirmEnrolmentResponse]]:
-        """Confirms either kind of enrolment with a code. ACCEPTED puts the factor in force, ends what it replaces, and makes
+        """Confirms either kind of enrolment with a code. CONFLICT where the number has meanwhile become that of as many other
+        accounts as one may have. ACCEPTED puts the factor in force, ends what it replaces, and makes
         backup codes where no living ones are left.
         """
 
@@ -230,6 +246,14 @@ class OtpServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_otp_pb2.UserFactors, _abc.Awaitable[_otp_pb2.UserFactors]]:
         """Removes every factor with the backup codes: what a bypass that is undone had set up."""
+
+    @_abc_1.abstractmethod
+    def ForgetProvenNumber(
+        self,
+        request: _otp_pb2.ForgetProvenNumberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_otp_pb2.ForgetProvenNumberResponse, _abc.Awaitable[_otp_pb2.ForgetProvenNumberResponse]]:
+        """The number that the user has proven is theirs no more: another is on file. Their SMS factor keeps its own."""
 
     @_abc_1.abstractmethod
     def ResetGuessBudget(

@@ -1,0 +1,39 @@
+"""What text messages cost, counted in PostgreSQL: one statement a cap, which counts the message or says that the cap is
+reached. Within the caller's transaction, so what is not taken on is not counted, and what is counted is on record.
+"""
+
+from datetime import UTC, date, datetime
+
+from services.common.postgres import Connection
+from services.notifier.model import CapReached, DailyCaps, Purse
+
+_DEPLOYMENT = ""  # no clinic has this id
+_TAKE = (
+    "INSERT INTO sms_spending AS spent (day, clinic_id, texts) SELECT %(day)s, %(clinic_id)s, 1 WHERE %(cap)s > 0"
+    " ON CONFLICT (day, clinic_id) DO UPDATE SET texts = spent.texts + 1 WHERE spent.texts < %(cap)s"
+)
+
+
+async def take(connection: Connection, clinic_id: str, caps: DailyCaps, now: datetime) -> None:
+    """Counts one text message of the clinic, or raises CapReached. Waits for others of the clinic, then for others of
+    the deployment, in this order; best called last, for until the commit they wait for us."""
+    for purse, owner, cap in (
+        (Purse.CLINIC, clinic_id, caps.clinic),
+        (Purse.DEPLOYMENT, _DEPLOYMENT, caps.deployment),
+    ):
+        cursor = await connection.execute(_TAKE, {"day": day_of(now), "clinic_id": owner, "cap": cap})
+        if cursor.rowcount == 0:
+            raise CapReached(purse)
+
+
+async def taken_on(connection: Connection, now: datetime) -> int:
+    """How many the deployment has taken on today."""
+    cursor = await connection.execute(
+        "SELECT texts FROM sms_spending WHERE day = %s AND clinic_id = %s", [day_of(now), _DEPLOYMENT]
+    )
+    row = await cursor.fetchone()
+    return int(row["texts"]) if row else 0
+
+
+def day_of(now: datetime) -> date:
+    return now.astimezone(UTC).date()
