@@ -1,7 +1,7 @@
 """`make bench`: sign-ins, TOTP verifications, session checks and forward-auth a second, each beside its floor, what a
 change of a clinic's rule costs, and moving in, on a local stack of the bench's own.
 
-    python -m tests.bench [--quick] [--rounds N] [--only sign-in|verification|session|rule|preview|moving-in]
+    python -m tests.bench [--quick] [--rounds N] [--only sign-in|verification|rotation|session|rule|preview|moving-in]
 
 Phases take turns (ours, floor, ours …). A round in which the machine's own speed moved by more than 15 % is void and
 run again; a code accepted twice voids everything.
@@ -23,6 +23,7 @@ from tests.bench.load import Phase
 from tests.bench.machine import CpuMeter, speed
 from tests.bench.moving_in import moving_in
 from tests.bench.report import Series, lines, spread
+from tests.bench.rotation import rotation
 from tests.bench.rule import preview, stopping
 from tests.bench.session_check import Echo, SessionChecks
 from tests.bench.sign_in import BareArgon2, SignIns, Unsafe
@@ -111,6 +112,8 @@ async def measure(stack: Stack, bench: Bench, only: str | None) -> list[str]:
             told += lines(series, "verifications (gRPC, mutual TLS)", "one EVALSHA and one UPDATE", VERIFICATION_AIM)
         await floor.close()
         await verifications.close()
+    if only in (None, "rotation"):
+        told += await rotation(stack)
     if only in (None, "session", "rule"):
         without, _ = stack.add_people(SESSIONS, with_factor=False)
         unproven = stack.add_sessions(without, is_proven=False)
@@ -146,7 +149,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="short phases, three rounds: to see that it runs")
     parser.add_argument("--rounds", type=int, help="rounds a series (5)")
-    parser.add_argument("--only", choices=["sign-in", "verification", "session", "rule", "preview", "moving-in"])
+    parser.add_argument(
+        "--only", choices=["sign-in", "verification", "rotation", "session", "rule", "preview", "moving-in"]
+    )
     chosen = parser.parse_args()
     bench = Bench(chosen.rounds or (3 if chosen.quick else 5), *((1.5, 1.0) if chosen.quick else (4.0, 3.0)))
     began = time.monotonic()

@@ -1,6 +1,7 @@
 """What machines ask: is it alive, is it ready and if not what is away, and Twilio's callbacks."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,22 @@ async def test_a_database_that_is_away_is_named(stack: Stack) -> None:
     broken = await stack.another_app(database_url=stack.settings.database_url.replace("user=identity", "user=nobody"))
     answer = await broken.call("GET", "/readyz")
     assert (answer.status_code, answer.json()["not_ready"]) == (503, ["database", "keyring"])
+
+
+@pytest.mark.parametrize(
+    "content", [None, "{}", '{"active": 2, "keys": {"2": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}}']
+)
+async def test_f16_without_the_right_keyring_it_is_not_ready_and_names_it(
+    stack: Stack, tmp_path: Path, content: str | None
+) -> None:
+    keyring = tmp_path / "another.json"
+    if content is not None:
+        keyring.write_text(content)
+    lame = await stack.another_app(keyring_file=keyring)
+    answer = await lame.call("GET", "/readyz")
+    assert (answer.status_code, answer.json()["not_ready"]) == (503, ["keyring"])
+    keyring.write_bytes(stack.settings.keyring_file.read_bytes())
+    assert (await lame.call("GET", "/readyz")).status_code == 200
 
 
 async def test_limits_and_texts_away_are_told_and_keep_nobody_from_being_ready(stack: Stack) -> None:

@@ -188,6 +188,8 @@ async def test_p23_secrets_are_rewrapped_while_people_sign_in_and_a_kill_in_the_
     assert (event["actor_kind"], event["detail"]["retired"], event["detail"]["active"]) == ("operator", [1], 2)
     assert [row["key_id"] for row in otp.sql("SELECT key_id FROM sealing_check")] == [2]
     assert json.loads(path.read_text())["keys"]["2"] not in told + complained
+    [logged] = [json.loads(line) for line in complained.splitlines() if '"keys_rotated"' in line]
+    assert (logged["retired"], logged["active"], logged["records"] > count // 10) == ([1], 2, True)
 
 
 @contextmanager
