@@ -1,10 +1,11 @@
 """From what a code turned out to be to what is told and counted: the same for sign-in, step-up and enrolment (A10)."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from services.common.audit import AuditEvent
-from services.otp.model import Account, Attempt, LoginId, Result, Verdict
+from services.otp.model import Account, Attempt, LoginId, Result, SessionId, Verdict
 
 ACCEPTED_AGAIN_FOR = timedelta(minutes=10)
 """How long a login may send its accepted code again, so that a caller that died in between can finish (A73)."""
@@ -47,7 +48,7 @@ def judge(
 
 def verdict_event(attempt: Attempt, verdict: Verdict, now: datetime, **facts: object) -> AuditEvent:
     """One event for each verdict. It names the session, not the code."""
-    detail = {
+    detail: dict[str, object] = {
         "method": attempt.method.value,
         "session_id": attempt.caller.session_id,
         "attempts_left": verdict.attempts_left,
@@ -59,8 +60,22 @@ def verdict_event(attempt: Attempt, verdict: Verdict, now: datetime, **facts: ob
         detail["budget_spent"] = True
     if verdict.is_locked:
         detail["locked"] = True
+    return _event(attempt, f"code.{verdict.result.value}", now, detail)
+
+
+def contested_event(attempt: Attempt, accepted_in: Sequence[SessionId], now: datetime) -> AuditEvent:
+    """A code that other sessions were accepted with was sent by this one, too late."""
+    detail: dict[str, object] = {
+        "method": attempt.method.value,
+        "session_id": attempt.caller.session_id,
+        "accepted_session_ids": sorted(accepted_in),
+    }
+    return _event(attempt, "code.contested", now, detail)
+
+
+def _event(attempt: Attempt, kind: str, now: datetime, detail: dict[str, object]) -> AuditEvent:
     return AuditEvent(
-        kind=f"code.{verdict.result.value}",
+        kind=kind,
         at=now,
         clinic_id=attempt.caller.clinic_id,
         actor_kind="user",

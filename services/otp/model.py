@@ -111,6 +111,8 @@ class Verdict:
     is_locked: bool = False
     is_budget_newly_spent: bool = False
     clock_skew_seconds: int | None = None
+    is_contested: bool = False
+    """Another session was accepted with this very code."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ ALLOWED: Allowed = {
 
 _MOST_ATTEMPTS = 64
 _MOST_USERS = 1000
+_CONTESTED = Counter("otp_codes_contested", "Codes that one session was accepted with and another sent, too late.")
 _VERDICTS = Counter("otp_verdicts", "Codes answered, by method and result.", ["method", "result"])
 
 
@@ -52,6 +53,8 @@ class OtpServicer(otp_pb2_grpc.OtpServicer):
         answers = await self._verification.verify_many(attempts)
         for attempt, (verdict, _) in zip(attempts, answers, strict=True):
             _VERDICTS.labels(attempt.method.value, verdict.result.value).inc()
+            if verdict.is_contested:
+                _CONTESTED.inc()
         now = self._clock.now()
         return otp_pb2.VerifyResponse(
             verdicts=[wire.wire_verdict(verdict, account, now) for verdict, account in answers]

@@ -14,7 +14,7 @@ from services.common.errors import ErrorCode, ServiceError, unavailable
 from services.otp import clock_coach, sms_codes, totp
 from services.otp.backup_codes import BackupCodeHasher, slot_of
 from services.otp.code_shape import canonical
-from services.otp.judgement import ACCEPTED_AGAIN_FOR, judge, refusal_by_budget, verdict_event
+from services.otp.judgement import ACCEPTED_AGAIN_FOR, contested_event, judge, refusal_by_budget, verdict_event
 from services.otp.marks import Marks
 from services.otp.model import Account, Attempt, Method, Result, StoredVerdict, TotpFactor, Verdict
 from services.otp.store.accounts import Accounts, AttemptAlreadyTold, HeldAccount, Telling
@@ -128,6 +128,8 @@ class Verification:
             compared.retry_after,
             compared.clock_skew_seconds,
         )
+        if compared.result is Result.ALREADY_USED:
+            verdict = await _contested(held, attempt, mark, verdict, now)
         facts = {"again": True} if compared.is_again else {}
         event = verdict_event(attempt, verdict, now, **facts)
         telling = Telling(attempt, mark, verdict, event, compared.is_again)
@@ -262,6 +264,15 @@ def _wrong_totp(account: Account, factor: TotpFactor, secret: str, code: str, no
     advice = clock_coach.advise(factor.clock, secret, code, now)
     remembered = replace(account, totp=replace(factor, clock=advice.memory))
     return Compared(Result.WRONG, remembered, clock_skew_seconds=advice.skew_seconds)
+
+
+async def _contested(held: HeldAccount, attempt: Attempt, mark: bytes, verdict: Verdict, now: datetime) -> Verdict:
+    """Marks and records a code that another session was accepted with: it is in two hands, or two windows (A20)."""
+    others = await held.other_sessions_that_spent(mark, now - ACCEPTED_AGAIN_FOR, attempt.caller.session_id)
+    if not others:
+        return verdict
+    await held.record(contested_event(attempt, others, now))
+    return replace(verdict, is_contested=True)
 
 
 def check_same_attempt(stored: StoredVerdict | None, attempt: Attempt, mark: bytes) -> None:
