@@ -54,6 +54,7 @@ async def test_everybodys_state_is_listed_filtered_and_counted(admin: Person, cl
     assert "counts" not in (await admin.call("GET", "/v1/users")).json()
     admin.stack.clock.advance(timedelta(minutes=3))
     assert await ids("exempt") == {exempt.id, enrolled.id}, "an exemption that is over is none"
+    assert (await admin.call("GET", "/v1/users?counts=true")).json()["counts"]["exempt"] == 2
 
 
 async def test_an_export_holds_everybody_and_runs_nothing(admin: Person, clinic: SomeClinic) -> None:

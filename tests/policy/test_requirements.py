@@ -136,6 +136,9 @@ async def test_a_number_is_lifted_for_one_person_also_under_a_hold_until_it_is_a
     again = await set_requirement(policy, clinic_id, phone_required=True)
     assert not again.HasField("phone_required")
     assert (await decide(policy, without))[0].phone_required
+    await change(policy, clinic_id, phone_required=False)
+    (decision,) = await decide(policy, without)
+    assert (decision.outcome, decision.phone_required) == (ENROL, False), "a hold demands a factor, not a phone"
 
 
 @pytest.mark.parametrize(
