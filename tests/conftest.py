@@ -5,8 +5,10 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 
 from deploy.certificates import make_authority, make_leaf
 from deploy.databases import SERVICES, Passwords, prepare_service
@@ -17,6 +19,19 @@ MakeDatabase = Callable[[str], tuple[str, str]]
 MakeCertificates = Callable[[str], Path]
 
 _ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def logs_end_with_their_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A command that a test runs in this process sends the logs to its own output, which ends with it."""
+    configure = structlog.configure
+
+    def without_cache(**settings: Any) -> None:
+        configure(**{**settings, "cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", without_cache)
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
