@@ -107,12 +107,16 @@ class _Hearing:
             raise not_found()
         if account.is_suspended and not self._request.replaces_all:
             raise gone()
+        if self._request.only_repeats and not self._is_by_this_login(enrolment):
+            raise gone()
         told = await self._held.told_verdict(self._attempt.attempt_id)
         check_same_attempt(told, self._attempt, self._mark)
         if told is not None and told.verdict.result is not Result.ACCEPTED:
             return Confirmed(told.verdict)
         if enrolment.confirmed_at is not None:
             return await self._confirm_again(account, enrolment, new_set, is_told=told is not None)
+        if told is not None:
+            raise ServiceError(ErrorCode.CONFLICT, "This attempt was made before for another set-up.")
         if not enrolment.is_open(self._now):
             raise gone()
         if refusal := refusal_by_budget(account, self._now):
@@ -199,8 +203,7 @@ class _Hearing:
     ) -> Confirmed:
         """The login that confirmed may hear it again for ten minutes, with fresh backup codes in place of those it
         never saw (A73). Anyone else finds the enrolment gone."""
-        is_same = (enrolment.confirmed_login_id, enrolment.confirmed_mark) == (self._attempt.login_id, self._mark)
-        if not is_same or enrolment.confirmed_at is None or self._now - enrolment.confirmed_at > ACCEPTED_AGAIN_FOR:
+        if enrolment.confirmed_at is None or not self._is_by_this_login(enrolment):
             raise gone()
         factor = {EnrolmentKind.TOTP: account.totp, EnrolmentKind.SMS: account.sms}.get(enrolment.kind)
         if enrolment.kind is not EnrolmentKind.PHONE_PROOF and (factor is None or factor.id != enrolment.id):
@@ -223,6 +226,12 @@ class _Hearing:
             await self._held.tell(replace(telling, is_again=True))
         phone = "" if enrolment.kind is EnrolmentKind.TOTP or enrolment.secret is None else self._open(enrolment)
         return self._answer(verdict, account, new_set if enrolment.has_made_backup_codes else None, phone)
+
+    def _is_by_this_login(self, enrolment: Enrolment) -> bool:
+        """Whether this login confirmed it, with this very code, and not too long ago."""
+        if (enrolment.confirmed_login_id, enrolment.confirmed_mark) != (self._attempt.login_id, self._mark):
+            return False
+        return enrolment.confirmed_at is not None and self._now - enrolment.confirmed_at <= ACCEPTED_AGAIN_FOR
 
     def _with_factor(self, account: Account, enrolment: Enrolment, step: int) -> tuple[Account, str]:
         """The account with what is confirmed, its secret sealed for its new place; and the proven number."""

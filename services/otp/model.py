@@ -189,6 +189,8 @@ class Confirm:
     kind: EnrolmentKind
     methods_allowed: Collection[Method]
     replaces_all: bool
+    only_repeats: bool = False
+    """Nothing may be confirmed by it that is not confirmed yet."""
 
 
 @dataclass(frozen=True, slots=True)

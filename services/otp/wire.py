@@ -125,7 +125,8 @@ def confirm(message: otp_pb2.ConfirmEnrolmentRequest) -> Confirm:
         raise invalid("methods_allowed", "holds none that is known")
     if kind is EnrolmentKind.PHONE_PROOF:
         allowed = frozenset()
-    return Confirm(confirmed, EnrolmentId(message.enrolment_id), kind, allowed, message.replace_all)
+    enrolment_id = EnrolmentId(message.enrolment_id)
+    return Confirm(confirmed, enrolment_id, kind, allowed, message.replace_all, message.only_repeat)
 
 
 def wire_verdict(verdict: Verdict, account: Account | None, now: datetime) -> otp_pb2.Verdict:

@@ -176,6 +176,7 @@ class Person:
         purpose: str = "enrolment",
         allowed: tuple[str, ...] = (),
         replace_all: bool = False,
+        only_repeat: bool = False,
     ) -> Any:
         request = otp_pb2.ConfirmEnrolmentRequest(
             attempt_id=attempt or fresh("att"),
@@ -187,6 +188,7 @@ class Person:
             purpose=otp_pb2.SMS_PURPOSE_PHONE_PROOF if purpose == "phone_proof" else otp_pb2.SMS_PURPOSE_ENROLMENT,
             methods_allowed=[_METHODS[name] for name in allowed],
             replace_all=replace_all,
+            only_repeat=only_repeat,
         )
         return await self.otp.call("ConfirmEnrolment", request)
 

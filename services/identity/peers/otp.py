@@ -152,8 +152,10 @@ class OtpPeer:
         methods_allowed: Sequence[Method],
         *,
         replace_all: bool = False,
+        only_repeat: bool = False,
     ) -> EnrolmentVerdict:
-        """Confirms the set-up of a factor with a code. `replace_all`: in place of every older factor and code."""
+        """Confirms the set-up of a factor with a code. `replace_all`: in place of every older factor and code.
+        `only_repeat`: nothing but what this very login has confirmed with this very code."""
         return await self._confirm(
             otp_pb2.ConfirmEnrolmentRequest(
                 attempt_id=attempt_id,
@@ -165,6 +167,7 @@ class OtpPeer:
                 purpose=otp_pb2.SMS_PURPOSE_ENROLMENT if method is Method.SMS else otp_pb2.SMS_PURPOSE_UNSPECIFIED,
                 methods_allowed=[TO_WIRE[allowed] for allowed in methods_allowed],
                 replace_all=replace_all,
+                only_repeat=only_repeat,
             )
         )
 
