@@ -31,6 +31,7 @@ from services.identity.bypasses import Bypasses, Granting
 from services.identity.clinic import ClinicOperations
 from services.identity.code_notices import CodeNotices
 from services.identity.commands import add_to
+from services.identity.confirming import Confirming
 from services.identity.cookies import Cookies
 from services.identity.explaining import Explaining
 from services.identity.gateway import Gateway
@@ -39,6 +40,7 @@ from services.identity.import_command import add_import_users
 from services.identity.integrations import Integrations
 from services.identity.limits import Limits, PasswordAttempts
 from services.identity.login import SignIn
+from services.identity.lost_replies import LostReplies
 from services.identity.notices import Notices
 from services.identity.operator import Operator
 from services.identity.operator_bypass import OperatorBypass
@@ -51,6 +53,7 @@ from services.identity.peers.policy import PolicyPeer
 from services.identity.peers.policy_bypass import PolicyBypassPeer
 from services.identity.peers.policy_settings import PolicySettingsPeer
 from services.identity.preview import Previews
+from services.identity.proofs import Proofs
 from services.identity.readiness import ReadinessProbe
 from services.identity.remembering import Forgetting, Remembering
 from services.identity.requirements import Requirements
@@ -66,6 +69,7 @@ from services.identity.store.notices import NoticeStore
 from services.identity.store.numbers import PhoneNumbers
 from services.identity.store.passwords import PasswordStore
 from services.identity.store.recovery import RecoveryStore
+from services.identity.store.replies import ReplyStore
 from services.identity.store.roster import RosterStore
 from services.identity.store.sealed import ROTATED, SEALED
 from services.identity.store.seen_browsers import SeenBrowsers
@@ -143,6 +147,8 @@ def wire(
     policy_bypass, recovery = PolicyBypassPeer(policy.connection), RecoveryStore(database, notices)
     remembering = Remembering(devices, standings, clock)
     code_notices, password_store = CodeNotices(notices, clock), PasswordStore(database, sessions, notices)
+    proofs = Proofs(sessions, policy_bypass, code_notices, clock)
+    replies = LostReplies(ReplyStore(database, numbers), clock, settings.csrf_key.get_secret_value().encode())
     granting = Granting(recovery, otp, policy_bypass, standings, clock)
 
     async def ping_redis() -> None:
@@ -176,7 +182,9 @@ def wire(
         cookies=Cookies(settings.csrf_key.get_secret_value().encode(), is_https=settings.is_https),
         login=SignIn(users, sessions, standings, remembering, policy_bypass, otp, passwords, attempts, clock),
         accounts=Accounts(users, sessions, password_store, standings, passwords, attempts, otp, code_notices, clock),
-        two_factor=TwoFactor(sessions, standings, otp, policy_settings, policy_bypass, code_notices, clock),
+        two_factor=TwoFactor(sessions, standings, otp, policy_settings, proofs, code_notices, replies, clock),
+        confirming=Confirming(standings, otp, proofs, code_notices, replies, clock),
+        lost_replies=replies,
         clinics=clinic_operations,
         users=Users(staff, users, sessions, activations, changes, otp, standings, limits, clock, settings.public_url),
         activations=Activations(activations, passwords, otp, standings, limits, clock),

@@ -17,10 +17,12 @@ from services.identity.apps import Apps
 from services.identity.audit_events import AuditEvents
 from services.identity.bypasses import Bypasses
 from services.identity.clinic import ClinicOperations
+from services.identity.confirming import Confirming
 from services.identity.cookies import Cookies
 from services.identity.explaining import Explaining
 from services.identity.integrations import Integrations
 from services.identity.login import SignIn
+from services.identity.lost_replies import LostReplies
 from services.identity.model import Client
 from services.identity.notices import Notices
 from services.identity.operator_bypass import OperatorBypass
@@ -55,8 +57,10 @@ class Gateway:
     standings: Standings
     cookies: Cookies
     login: SignIn
+    lost_replies: LostReplies
     accounts: Accounts
     two_factor: TwoFactor
+    confirming: Confirming
     clinics: ClinicOperations
     users: Users
     activations: Activations

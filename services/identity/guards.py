@@ -5,6 +5,7 @@ Authorization header is judged by it alone. A mutation by cookie must come from 
 CSRF token.
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
@@ -20,9 +21,11 @@ from services.common.errors import ErrorCode, ServiceError
 from services.identity.app_guards import AdmitsApps, AppAccess, admit_app
 from services.identity.apps import is_app_key
 from services.identity.gateway import Gateway
+from services.identity.lost_replies import RequestKey, checked_key
 from services.identity.model import (
     Client,
     Clinic,
+    EndCause,
     Role,
     Scope,
     Session,
@@ -32,11 +35,13 @@ from services.identity.model import (
 )
 from services.identity.policy_words import Actor
 from services.identity.problems import STEP_UP_SECONDS
-from services.identity.sessions import Standing, is_fresh
+from services.identity.sessions import Standing, digest_of, is_fresh
 from services.identity.standing import refusal_of, unauthenticated
 
 CSRF_HEADER = "x-csrf-token"
 CSRF_FIELD = "csrf"
+KEY_HEADER = "Idempotency-Key"
+KEY_FIELD = "key"
 FORWARDED_METHOD_HEADER = "X-Forwarded-Method"
 BACKGROUND_HEADER = "X-Countersign-Background"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -51,6 +56,8 @@ class Access:
     standing: Standing | None
     client: Client
     by_cookie: bool
+    key: RequestKey | None = None
+    """On routes whose reply may be given again, where the request came with a key."""
 
     @property
     def session(self) -> Session:
@@ -97,6 +104,7 @@ class Admits:
         renews: bool = True,
         app: Scope | None = None,
         proxied: bool = False,
+        repeats: bool = False,
     ) -> None:
         self.states = states
         self.step_up = step_up
@@ -105,6 +113,7 @@ class Admits:
         self._unless_budget_spent = unless_budget_spent
         self._renews = renews
         self._proxied = proxied
+        self._repeats = repeats
 
     @classmethod
     def active(
@@ -121,14 +130,17 @@ class Admits:
         return cls(states, step_up=step_up, role=role, unless_budget_spent=unless_budget_spent, app=app)
 
     @classmethod
-    def enrolment(cls, *, step_up: bool = False) -> "Admits":
-        """Active sessions, and those that must set up a second factor."""
-        return cls(frozenset({SessionState.ACTIVE, SessionState.ENROLMENT_REQUIRED}), step_up=step_up)
+    def enrolment(cls, *, step_up: bool = False, repeats: bool = False) -> "Admits":
+        """Active sessions, and those that must set up a second factor. `repeats`: also who may have lost the reply;
+        those that wait for a code are let through to hear it again, and the route must let them do nothing else."""
+        states = frozenset({SessionState.ACTIVE, SessionState.ENROLMENT_REQUIRED})
+        return cls(states, step_up=step_up, repeats=repeats)
 
     @classmethod
-    def waiting(cls, *, renews: bool = True) -> "Admits":
-        """Every session that lives. Its standing is not computed; what the route does must be right in any."""
-        return cls(None, renews=renews)
+    def waiting(cls, *, renews: bool = True, repeats: bool = False) -> "Admits":
+        """Every session that lives. Its standing is not computed; what the route does must be right in any.
+        `repeats`: also who may have lost the reply."""
+        return cls(None, renews=renews, repeats=repeats)
 
     @classmethod
     def proxied(cls) -> "Admits":
@@ -143,12 +155,16 @@ class Admits:
         client = gateway.client_of(request.scope)
         if not by_cookie and is_app_key(token):
             return await admit_app(gateway, token, client, self.app)
-        signed_in = await gateway.standings.signed_in(token)
+        signed_in, key = await self._whose(request, gateway, token)
         if by_cookie and request.method not in _SAFE:
             await _check_csrf(request, gateway, signed_in)
         standing: Standing | None = None
+        if key is not None and key.is_kept:
+            return Access(signed_in, None, client, by_cookie, key)
         if self.states is not None:
             standing = await gateway.standings.stand(signed_in, fresh=self.step_up)
+            if self._repeats and standing.state is SessionState.SECOND_FACTOR_REQUIRED:
+                return Access(signed_in, standing, client, by_cookie, key)
             if standing.state not in self.states:
                 raise refusal_of(standing)
             if standing.became is not None:
@@ -159,7 +175,18 @@ class Admits:
             await self._require_step_up(gateway, signed_in, standing)
         if self._renews and not (self._proxied and request.headers.get(BACKGROUND_HEADER) == "1"):
             await gateway.standings.renew(signed_in.session)
-        return Access(signed_in, standing, client, by_cookie)
+        return Access(signed_in, standing, client, by_cookie, key)
+
+    async def _whose(self, request: Request, gateway: Gateway, token: str) -> tuple[SignedIn, RequestKey | None]:
+        """Whose the token is, or whose reply to it may be given again."""
+        sent = await _key(request) if self._repeats else None
+        try:
+            signed_in = await gateway.standings.signed_in(token)
+        except ServiceError as error:
+            if sent is None or error.members.get("cause") != EndCause.REPLACED:
+                raise
+            return await gateway.lost_replies.find(token, checked_key(sent), error)
+        return signed_in, RequestKey(checked_key(sent), digest_of(token)) if sent is not None else None
 
     async def _require_step_up(self, gateway: Gateway, signed_in: SignedIn, standing: Standing | None) -> None:
         session = signed_in.session
@@ -237,6 +264,16 @@ def _token(request: Request, gateway: Gateway, method: str) -> tuple[str, bool]:
     if not token or (request.method in _SAFE and is_foreign(request, gateway, method)):
         raise unauthenticated()
     return token, True
+
+
+async def _key(request: Request) -> str | None:
+    """The request's key. That of a page's form counts for one code: whoever goes back types another into it."""
+    sent = request.headers.get(KEY_HEADER)
+    if sent is None and request.headers.get("content-type", "").lower().startswith(_FORMS):
+        form = await request.form()
+        if isinstance(field := form.get(KEY_FIELD), str) and field:
+            return hashlib.sha256(f"{field}:{form.get('method', '')}:{form.get('code', '')}".encode()).hexdigest()
+    return sent
 
 
 async def _check_csrf(request: Request, gateway: Gateway, signed_in: SignedIn) -> None:

@@ -133,6 +133,8 @@ class Session:
     ends_bypass: bool = False
     """An unused bypass was there when it was opened, or was granted while it lived: proving a factor in it, also anew,
     is getting in another way."""
+    reply_until: datetime | None = None
+    """Set while the reply that its token came with may be given again: until then, or the token's first use."""
 
     @property
     def login_id(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from services.common.errors import ErrorCode, ServiceError
 from services.identity.model import Client, SignedIn, User, UserId
+from services.identity.overviews import Overview
 from services.identity.own_factor import check_own_factor
 from services.identity.peers.otp import OtpPeer
 from services.identity.peers.policy_settings import PolicySettingsPeer
@@ -15,7 +16,6 @@ from services.identity.policy_words import Actor, Requirement, RequirementChange
 from services.identity.standing import Standings
 from services.identity.store.staff import StaffStore
 from services.identity.store.users import UserStore
-from services.identity.two_factor import Overview
 from services.identity.users import not_found
 
 

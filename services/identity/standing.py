@@ -77,7 +77,10 @@ class Standings:
             raise over(found)
         if found is None:
             raise unauthenticated()
-        cause = end_of(found.session, found.user, self._clock.now())
+        session, now = found.session, self._clock.now()
+        cause = end_of(session, found.user, now)
+        if cause is None and session.reply_until is not None and now < session.reply_until:
+            cause = None if await self._sessions.reply_seen(session) else EndCause.REPLACED
         if cause is not None:
             raise over(cause)
         return found

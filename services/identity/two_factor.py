@@ -1,49 +1,32 @@
-"""Proving, setting up and removing second factors, from the session's side. otp compares; this turns its verdict into
-a session that has proven something, under a new token, exactly once."""
+"""Proving, beginning to set up and removing second factors, from the session's side. otp compares; this turns its
+verdict into a session that has proven something, under a new token, exactly once."""
 
 import asyncio
 import uuid
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
 from services.common.logs import get_logger
 from services.identity.code_notices import CodeNotices
 from services.identity.codes import canonical
 from services.identity.factor_refusals import NAMES, check_allowed, no_number, no_such_factor, not_allowed
-from services.identity.model import Client, Decision, EndCause, Method, Session, SessionState, SignedIn, UserFactors
-from services.identity.notice_words import NoticeKind, codes_left, factor_set_up, of_own, phone_changed
+from services.identity.lost_replies import LostReplies, RequestKey
+from services.identity.model import Client, Method, SessionState, SignedIn
+from services.identity.notice_words import NoticeKind, codes_left, of_own
 from services.identity.otp_words import BackupCodes, SmsChallenge, SmsEnrolment, TotpEnrolment, VerdictResult
-from services.identity.peers.otp import OtpCaller, OtpPeer
-from services.identity.peers.policy_bypass import PolicyBypassPeer
+from services.identity.overviews import Overview, overview_of
+from services.identity.peers.otp import OtpPeer
 from services.identity.peers.policy_settings import PolicySettingsPeer
+from services.identity.proofs import Proofs, attempt_id_of, caller_of, locale_of
 from services.identity.remembering import new_device
 from services.identity.sessions import ENROLMENT_WAIT, SessionView, Standing, digest_of, new_token, standing_of
-from services.identity.standing import Standings, enrolment_required, over
+from services.identity.standing import Standings, enrolment_required
 from services.identity.store.rotation import Rotation
 from services.identity.store.sessions import SessionStore
 from services.identity.verdicts import refusal_for
 
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """A user's second factors and what is asked of them."""
-
-    factors: UserFactors
-    decision: Decision
-
-
-@dataclass(frozen=True, slots=True)
-class Enrolled:
-    """What confirming a factor gives."""
-
-    overview: Overview
-    backup_codes: BackupCodes | None
-    view: SessionView
 
 
 class TwoFactor:
@@ -53,27 +36,41 @@ class TwoFactor:
         standings: Standings,
         otp: OtpPeer,
         settings: PolicySettingsPeer,
-        bypasses: PolicyBypassPeer,
+        proofs: Proofs,
         code_notices: CodeNotices,
+        replies: LostReplies,
         clock: Clock,
     ) -> None:
         self._sessions = sessions
         self._standings = standings
         self._otp = otp
         self._settings = settings
-        self._bypasses = bypasses
+        self._proofs = proofs
         self._code_notices = code_notices
+        self._replies = replies
         self._clock = clock
 
     async def verify(
-        self, signed_in: SignedIn, client: Client, method: Method, code: str, *, remember: bool = False
+        self,
+        signed_in: SignedIn,
+        client: Client,
+        method: Method,
+        code: str,
+        *,
+        remember: bool = False,
+        key: RequestKey | None = None,
     ) -> SessionView:
         """Proves a second factor; also the step-up of an active session. `remember`: this browser, where the clinic
         allows it. Raises the refusal of a code that is not accepted."""
         session = signed_in.session
         typed = canonical(method, code)
+        asked = ("second-factor", method.value, typed, str(remember))
+        if key is not None and key.is_kept:
+            return await self._proven_again(signed_in, client, key, asked)
         verdict, must_enrol = await asyncio.gather(
-            self._otp.verify(uuid.uuid4().hex, session.login_id, caller_of(signed_in, client), method, typed),
+            self._otp.verify(
+                attempt_id_of(key, session), session.login_id, caller_of(signed_in, client), method, typed
+            ),
             self._standings.must_enrol_after_proof(signed_in),
         )
         if verdict.result is VerdictResult.NO_SUCH_FACTOR:
@@ -97,25 +94,30 @@ class TwoFactor:
             remembered=device,
             seen_in=client if session.verified_at is None and not must_enrol else None,
             notices=codes_left(signed_in, client, now, verdict.factors) if method is Method.BACKUP_CODE else (),
+            kept=self._replies.kept(key, asked, device.id if device else None),
         )
         kind = "session.proven" if session.verified_at is None else "session.stepped_up"
         about = {"device_id": device.id} if device else {}
-        event = self._event(kind, signed_in, client, method=method.value, **about)
-        rotated = await self._rotate(session, rotation, event)
+        event = self._proofs.event(kind, signed_in, client, method=method.value, **about)
+        rotated = await self._proofs.rotate(session, rotation, event)
         if rotated.ends_bypass:
-            await self._end_bypass(session)
+            await self._proofs.end_bypass(session)
         self._standings.forget_user(session.user_id)
         now_in = replace(signed_in, session=rotated)
         if rotated.enrol_after_proof:
             return SessionView(now_in, await self._standings.view(now_in, fresh=True), token)
         return SessionView(now_in, standing_of(SessionState.ACTIVE, verdict.factors, None), token, device_token)
 
-    async def _end_bypass(self, session: Session) -> None:
-        """They got in another way. Where policy is away the next sign-in ends it, which lets nobody in by it."""
-        try:
-            await self._bypasses.end(session.clinic_id, session.user_id, "got_in")
-        except ServiceError as error:
-            _log.warning("bypass_not_ended", session_id=session.id, error=str(error.code))
+    async def _proven_again(
+        self, signed_in: SignedIn, client: Client, key: RequestKey, asked: tuple[str, ...]
+    ) -> SessionView:
+        """The reply once more: the session as it is, under a fresh token."""
+        again = await self._replies.again(signed_in, client, key, asked)
+        now_in = again.signed_in
+        if now_in.session.enrol_after_proof:
+            return SessionView(now_in, await self._standings.view(now_in, fresh=True), again.token, again.device_token)
+        factors = await self._otp.factors_of(now_in.user.id)
+        return SessionView(now_in, standing_of(SessionState.ACTIVE, factors, None), again.token, again.device_token)
 
     async def send_sms(self, signed_in: SignedIn, client: Client) -> SmsChallenge:
         """Sends a sign-in or step-up code to the user's SMS factor."""
@@ -133,11 +135,7 @@ class TwoFactor:
         return await self._otp.sms_challenge(signed_in.session.login_id, signed_in.user.id)
 
     async def overview(self, signed_in: SignedIn) -> Overview:
-        facts = await self._standings.facts(signed_in.user, signed_in.clinic, fresh=True)
-        if facts.factors is None or facts.decision is None:
-            assert facts.away is not None
-            raise facts.away
-        return Overview(facts.factors, facts.decision)
+        return await overview_of(self._standings, signed_in)
 
     async def start_totp(self, signed_in: SignedIn, standing: Standing, client: Client) -> TotpEnrolment:
         """Begins to set up an authenticator app. The label tells clinics apart (R1); ':' would end the issuer."""
@@ -164,62 +162,6 @@ class TwoFactor:
         terms = await self._standings.sms_terms.for_number(signed_in.clinic.id, number)
         return await self._otp.start_sms(uuid.uuid4().hex, caller, number, locale, terms, only_proof=False)
 
-    async def confirm(
-        self, signed_in: SignedIn, client: Client, method: Method, enrolment_id: str, code: str
-    ) -> Enrolled:
-        """Puts a factor in force with its first code, which counts as proven now. What it replaces ends, and with it
-        the user's other sessions; where nothing is replaced those wait for a code from now on."""
-        session = signed_in.session
-        typed = canonical(method, code)
-        is_bypass = session.bypass_id is not None and session.verified_at is None
-        before = await self.overview(signed_in)
-        check_allowed(before.decision, method)
-        found = await self._otp.confirm(
-            uuid.uuid4().hex,
-            session.login_id,
-            caller_of(signed_in, client),
-            method,
-            enrolment_id,
-            typed,
-            before.decision.methods_allowed,
-            replace_all=is_bypass,
-        )
-        if found.verdict.result is VerdictResult.NO_SUCH_FACTOR:
-            raise ServiceError(ErrorCode.NOT_FOUND, "There is nothing to confirm here.")
-        if found.verdict.result is not VerdictResult.ACCEPTED:
-            await self._code_notices.refused(signed_in, client, found.verdict)
-            raise refusal_for(found.verdict, method)
-        self._standings.forget_user(session.user_id)
-        factors = found.verdict.factors or await self._otp.factors_of(session.user_id)
-        left = {factor.method for factor in factors.factors}
-        replaced = any(factor.method is method or factor.method not in left for factor in before.factors.factors)
-        token, now = new_token(), self._clock.now()
-        had = [factor.method for factor in before.factors.factors]
-        told = factor_set_up(signed_in, client, now, method, had, left, session.bypass_id if is_bypass else None)
-        rotation = Rotation(
-            old_digest=session.token_digest,
-            new_digest=digest_of(token),
-            at=now,
-            proven_by=method,
-            idle_minutes=before.decision.idle_minutes,
-            end_others=EndCause.ENDED if replaced or is_bypass else None,
-            end_devices="factor_changed",
-            has_enrolled=True,
-            proven_phone=found.phone if method is Method.SMS else None,
-            phone_changed=phone_changed(signed_in.user, now, client=client),
-            seen_in=client,
-            notices=told,
-        )
-        event = self._event("factor.enrolled", signed_in, client, method=method.value, replaced=replaced)
-        rotated = await self._rotate(session, rotation, event)
-        if before.decision.bypass is not None and not is_bypass:
-            await self._end_bypass(session)
-        user = replace(signed_in.user, phone=found.phone, phone_proven=True) if found.phone else signed_in.user
-        now_in = replace(signed_in, session=rotated, user=user)
-        decision = await self._decision_after(now_in, factors, before.decision)
-        view = SessionView(now_in, standing_of(SessionState.ACTIVE, factors, decision), token)
-        return Enrolled(Overview(factors, decision), found.backup_codes, view)
-
     async def remove(self, signed_in: SignedIn, client: Client, method: Method) -> None:
         """Removes a factor and ends the user's other sessions. Refused where it is the last and one is required."""
         session = signed_in.session
@@ -237,7 +179,7 @@ class TwoFactor:
             )
         left = await self._otp.remove_factor(caller_of(signed_in, client), method)
         self._standings.forget_user(session.user_id)
-        event = self._event("factor.removed", signed_in, client, method=method.value)
+        event = self._proofs.event("factor.removed", signed_in, client, method=method.value)
         told = of_own(NoticeKind.FACTOR_REMOVED, signed_in, client, event.at, method=method.value)
         await self._sessions.factor_removed(session, event.at, was_last=not left.factors, event=event, notice=told)
 
@@ -265,31 +207,3 @@ class TwoFactor:
             return False
         facts = await self._standings.facts(signed_in.user, signed_in.clinic, fresh=True)
         return facts.decision is not None and facts.decision.remember_device_minutes > 0
-
-    async def _rotate(self, session: Session, rotation: Rotation, event: AuditEvent) -> Session:
-        rotated = await self._sessions.rotate(session, rotation, event)
-        if rotated is None:
-            await self._code_notices.add(rotation.notices)  # what otp has done stays done
-            raise over(EndCause.REPLACED)
-        return rotated
-
-    async def _decision_after(self, signed_in: SignedIn, factors: UserFactors, before: Decision) -> Decision:
-        """The decision with the new factor; the earlier one where policy has gone away since."""
-        try:
-            return await self._standings.decide(signed_in.user, signed_in.clinic, factors)
-        except ServiceError:
-            return before
-
-    def _event(self, kind: str, signed_in: SignedIn, client: Client, **detail: Any) -> AuditEvent:
-        user_id, now = signed_in.user.id, self._clock.now()
-        detail["session_id"] = signed_in.session.id
-        return AuditEvent(kind, now, signed_in.clinic.id, "user", user_id, user_id, client.address, detail)
-
-
-def caller_of(signed_in: SignedIn, client: Client) -> OtpCaller:
-    session = signed_in.session
-    return OtpCaller(session.clinic_id, session.user_id, session.id, client.address)
-
-
-def locale_of(signed_in: SignedIn) -> str:
-    return signed_in.user.locale or signed_in.clinic.locale

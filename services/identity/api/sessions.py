@@ -3,14 +3,15 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Header
 from pydantic import BaseModel, Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from services.identity.api.fields import Body, rfc3339
 from services.identity.api.session_view import SessionAnswer, session_as_json
-from services.identity.guards import PUBLIC, Access, Admits, ClientDep, GatewayDep
+from services.identity.guards import KEY_HEADER, PUBLIC, Access, Admits, ClientDep, GatewayDep
+from services.identity.lost_replies import KEY
 from services.identity.model import Method
 from services.identity.otp_words import (
     SmsChallenge,
@@ -22,8 +23,20 @@ from services.identity.sessions import SessionView
 router = APIRouter(tags=["sessions"])
 
 Code = Annotated[str, Field(max_length=100, examples=["492039"])]
+Key = Annotated[
+    str,
+    Header(
+        alias=KEY_HEADER,
+        pattern=KEY,
+        description="Random. The same again, with the same token and body, gives a reply that was lost once more: until"
+        " the new token is first used, and for 60 seconds at most.",
+        examples=["tW7nq2mT0bYcV9uK4rXsLg"],
+    ),
+]
+"""Declared for who reads the document; the guard looks at it."""
 
 _Live = Annotated[Access, Depends(Admits.waiting())]
+_Proving = Annotated[Access, Depends(Admits.waiting(repeats=True))]
 _Looking = Annotated[Access, Depends(Admits.waiting(renews=False))]
 
 
@@ -87,13 +100,22 @@ async def delete_session(access: _Looking, gateway: GatewayDep) -> Response:
 
 @router.post("/v1/session/second-factor", response_model=SessionAnswer)
 async def post_second_factor(
-    request: Request, access: _Live, gateway: GatewayDep, body: SecondFactorRequest
+    request: Request,
+    access: _Proving,
+    gateway: GatewayDep,
+    body: SecondFactorRequest,
+    _: Key = None,  # type: ignore[assignment]  # absent
 ) -> JSONResponse:
     """Prove the second factor; also the step-up of an active session. The old token is dead after this."""
     if body.remember_device and (access.session.shared_device or gateway.cookies.is_shared(request.cookies)):
         raise invalid("remember_device", "A shared computer is never remembered.")
     view = await gateway.two_factor.verify(
-        access.signed_in, access.client, Method(body.method), body.code, remember=body.remember_device
+        access.signed_in,
+        access.client,
+        Method(body.method),
+        body.code,
+        remember=body.remember_device,
+        key=access.key,
     )
     return JSONResponse(session_as_json(view))
 

@@ -11,20 +11,21 @@ from services.identity import qr
 from services.identity.api.fields import Body, Phone, rfc3339
 from services.identity.api.me import CodeRequest
 from services.identity.api.session_view import ReasonAnswer, SessionAnswer, session_as_json
-from services.identity.api.sessions import NoFields, seconds_until
+from services.identity.api.sessions import Key, NoFields, seconds_until
 from services.identity.guards import Access, Admits, GatewayDep
 from services.identity.model import Method
 from services.identity.otp_words import (
     BackupCodes,
 )
+from services.identity.overviews import Enrolled, Overview
 from services.identity.particulars import OPAQUE
 from services.identity.phones import normalised
-from services.identity.two_factor import Enrolled, Overview
 
 router = APIRouter(tags=["two-factor"])
 
 _Known = Annotated[Access, Depends(Admits.enrolment())]
 _KnownFresh = Annotated[Access, Depends(Admits.enrolment(step_up=True))]
+_Confirming = Annotated[Access, Depends(Admits.enrolment(step_up=True, repeats=True))]
 _Fresh = Annotated[Access, Depends(Admits.active(step_up=True))]
 _EnrolmentId = Annotated[
     str, Path(min_length=1, max_length=64, pattern=OPAQUE, examples=["enr_5b1d0c6f9a8e4f7db2c3a4958e7f6d1c"])
@@ -125,10 +126,16 @@ async def get_qr_png(access: _Known, gateway: GatewayDep, enrolment_id: _Enrolme
 
 @router.post("/v1/me/two-factor/totp/{enrolment_id}/confirm", response_model=EnrolledAnswer)
 async def confirm_totp(
-    access: _KnownFresh, gateway: GatewayDep, enrolment_id: _EnrolmentId, body: CodeRequest
+    access: _Confirming,
+    gateway: GatewayDep,
+    enrolment_id: _EnrolmentId,
+    body: CodeRequest,
+    _: Key = None,  # type: ignore[assignment]  # absent
 ) -> JSONResponse:
     """Put the authenticator app in force with its first code."""
-    enrolled = await gateway.two_factor.confirm(access.signed_in, access.client, Method.TOTP, enrolment_id, body.code)
+    enrolled = await gateway.confirming.confirm(
+        access.signed_in, access.client, Method.TOTP, enrolment_id, body.code, access.standing, key=access.key
+    )
     return JSONResponse(_enrolled_as_json(enrolled))
 
 
@@ -149,10 +156,16 @@ async def post_sms(access: _KnownFresh, gateway: GatewayDep, body: SmsEnrolmentR
 
 @router.post("/v1/me/two-factor/sms/{enrolment_id}/confirm", response_model=EnrolledAnswer)
 async def confirm_sms(
-    access: _KnownFresh, gateway: GatewayDep, enrolment_id: _EnrolmentId, body: CodeRequest
+    access: _Confirming,
+    gateway: GatewayDep,
+    enrolment_id: _EnrolmentId,
+    body: CodeRequest,
+    _: Key = None,  # type: ignore[assignment]  # absent
 ) -> JSONResponse:
     """Put the number in force as a factor with the code sent to it."""
-    enrolled = await gateway.two_factor.confirm(access.signed_in, access.client, Method.SMS, enrolment_id, body.code)
+    enrolled = await gateway.confirming.confirm(
+        access.signed_in, access.client, Method.SMS, enrolment_id, body.code, access.standing, key=access.key
+    )
     return JSONResponse(_enrolled_as_json(enrolled))
 
 

@@ -12,7 +12,7 @@ from services.identity.gateway import Gateway
 from services.identity.guards import Access, Admits, GatewayDep
 from services.identity.model import Method, SessionState
 from services.identity.pages.form import fields_of
-from services.identity.pages.rendering import csrf_of, lead_to, page
+from services.identity.pages.rendering import csrf_of, lead_to, new_key, page
 from services.identity.pages.route import RETURNS, PageRoute
 from services.identity.pages.way_back import WAY_ON, lead_on
 from services.identity.pages.words import STATUS, delivery_in_words, told
@@ -20,6 +20,7 @@ from services.identity.sessions import Standing
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
+_Proving = Annotated[Access, Depends(Admits.waiting(repeats=True))]
 _Live = Annotated[Access, Depends(Admits.waiting())]
 _OTHERS = {
     Method.TOTP: "Use my authenticator app",
@@ -36,7 +37,7 @@ async def get_code(request: Request, access: _Live, gateway: GatewayDep, method:
 
 
 @router.post("/code")
-async def post_code(request: Request, access: _Live, gateway: GatewayDep) -> Response:
+async def post_code(request: Request, access: _Proving, gateway: GatewayDep) -> Response:
     fields = await fields_of(request)
     then = fields("then")
     try:
@@ -46,7 +47,7 @@ async def post_code(request: Request, access: _Live, gateway: GatewayDep) -> Res
     try:
         remember = fields("remember") == "yes" and not gateway.cookies.is_shared(request.cookies)
         view = await gateway.two_factor.verify(
-            access.signed_in, access.client, method, fields("code"), remember=remember
+            access.signed_in, access.client, method, fields("code"), remember=remember, key=access.key
         )
     except ServiceError as error:
         if error.code is ErrorCode.ENROLMENT_REQUIRED or error.code is ErrorCode.UNAUTHENTICATED:
@@ -90,6 +91,7 @@ async def _code(
     method = next((one for one in methods if one == asked), methods[0] if methods else None)
     values: dict[str, Any] = {
         "csrf": csrf_of(gateway, access.session),
+        "form_key": new_key(),
         "heading": "One fresh code, please" if stepping_up else "Enter your code",
         "reason": "Before this is changed we make sure that it is you." if stepping_up else "",
         "method": method.value if method else "",

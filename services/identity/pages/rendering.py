@@ -3,6 +3,7 @@
 Whatever comes from a person is escaped by Jinja; a page loads its own style sheet and pictures and nothing else.
 """
 
+import secrets
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,11 @@ def lead_to(gateway: Gateway, path: str) -> RedirectResponse:
 
 def csrf_of(gateway: Gateway, session: Session) -> str:
     return gateway.cookies.csrf_token(session.id)
+
+
+def new_key() -> str:
+    """For a form whose reply may be given again: a double click, or a reload after a lost one, costs nobody a code."""
+    return secrets.token_urlsafe(24)
 
 
 @cache

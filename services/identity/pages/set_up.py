@@ -19,18 +19,19 @@ from services.identity.model import Method, SessionState
 from services.identity.otp_words import (
     BackupCodes,
 )
+from services.identity.overviews import Enrolled
 from services.identity.pages.form import fields_of
-from services.identity.pages.rendering import csrf_of, lead_to, page
+from services.identity.pages.rendering import csrf_of, lead_to, new_key, page
 from services.identity.pages.route import PageRoute
 from services.identity.pages.way_back import forget_way_back, lead_on, way_back
 from services.identity.pages.words import STATUS, in_fours, told
 from services.identity.phones import normalised
-from services.identity.two_factor import Enrolled
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 # Who has a factor already proves it afresh before another is added; guards lead there.
 _Enrolling = Annotated[Access, Depends(Admits.enrolment(step_up=True))]
+_Confirming = Annotated[Access, Depends(Admits.enrolment(step_up=True, repeats=True))]
 _Known = Annotated[Access, Depends(Admits.enrolment())]
 _SHOWN_BESIDE_THE_FORM = (
     ErrorCode.INVALID_REQUEST,
@@ -82,10 +83,12 @@ async def get_totp(access: _Known, gateway: GatewayDep, enrolment_id: str) -> Re
 
 
 @router.post("/set-up/totp/{enrolment_id}")
-async def post_totp_code(request: Request, access: _Enrolling, gateway: GatewayDep, enrolment_id: str) -> Response:
+async def post_totp_code(request: Request, access: _Confirming, gateway: GatewayDep, enrolment_id: str) -> Response:
     code = (await fields_of(request))("code")
     try:
-        enrolled = await gateway.two_factor.confirm(access.signed_in, access.client, Method.TOTP, enrolment_id, code)
+        enrolled = await gateway.confirming.confirm(
+            access.signed_in, access.client, Method.TOTP, enrolment_id, code, access.standing, key=access.key
+        )
     except ServiceError as error:
         if error.code not in _TRY_AGAIN:
             raise
@@ -112,11 +115,17 @@ async def get_sms(access: _Known, gateway: GatewayDep, enrolment_id: str) -> Res
 
 
 @router.post("/set-up/sms/{enrolment_id}")
-async def post_sms_code(request: Request, access: _Enrolling, gateway: GatewayDep, enrolment_id: str) -> Response:
+async def post_sms_code(request: Request, access: _Confirming, gateway: GatewayDep, enrolment_id: str) -> Response:
     fields = await fields_of(request)
     try:
-        enrolled = await gateway.two_factor.confirm(
-            access.signed_in, access.client, Method.SMS, enrolment_id, fields("code")
+        enrolled = await gateway.confirming.confirm(
+            access.signed_in,
+            access.client,
+            Method.SMS,
+            enrolment_id,
+            fields("code"),
+            access.standing,
+            key=access.key,
         )
     except ServiceError as error:
         if error.code not in _TRY_AGAIN:
@@ -173,6 +182,7 @@ async def _totp(access: Access, gateway: Gateway, enrolment_id: str, refusal: Se
     found = await gateway.two_factor.totp_enrolment(access.signed_in, enrolment_id)
     values: dict[str, Any] = {
         "csrf": csrf_of(gateway, access.session),
+        "form_key": new_key(),
         "enrolment_id": found.id,
         "qr_svg": _drawn(found.otpauth_uri),
         "key": in_fours(found.secret),
@@ -190,7 +200,12 @@ def _drawn(otpauth_uri: str) -> Markup:
 def _sms(
     access: Access, gateway: Gateway, enrolment_id: str, phone_hint: str, refusal: ServiceError | None = None
 ) -> Response:
-    values = {"csrf": csrf_of(gateway, access.session), "enrolment_id": enrolment_id, "phone_hint": phone_hint}
+    values = {
+        "csrf": csrf_of(gateway, access.session),
+        "form_key": new_key(),
+        "enrolment_id": enrolment_id,
+        "phone_hint": phone_hint,
+    }
     status = STATUS.get(refusal.code, 400) if refusal else 200
     return page(gateway, "set_up_sms.html", status, wrong=told(refusal) if refusal else "", **values)
 

@@ -13,6 +13,17 @@ from services.identity.store.devices import NewDevice
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """What is left on the session so that the reply can be given again should it be lost."""
+
+    until: datetime
+    key: bytes
+    old_digest: bytes
+    body: bytes
+    device_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Rotation:
     """What a new token comes with. None leaves what the session has."""
 
@@ -40,6 +51,8 @@ class Rotation:
     """The browser in which the session is active from now on."""
     notices: Sequence[Notice] = ()
     """What is told of it."""
+    kept: Kept | None = None
+    """For a request that came with a key."""
 
     @property
     def has_more(self) -> bool:
@@ -50,6 +63,7 @@ class Rotation:
 
 def rotation_values(session: Session, rotation: Rotation, event: AuditEvent) -> dict[str, Any]:
     """The values for `ROTATE`."""
+    kept = rotation.kept
     return {
         "id": session.id,
         "old": rotation.old_digest,
@@ -61,5 +75,10 @@ def rotation_values(session: Session, rotation: Rotation, event: AuditEvent) -> 
         "enrol_after_proof": rotation.enrol_after_proof,
         "waiting_until": rotation.waiting_until,
         "idle_minutes": rotation.idle_minutes,
+        "reply_until": kept.until if kept else None,
+        "reply_key": kept.key if kept else None,
+        "reply_old": kept.old_digest if kept else None,
+        "reply_body": kept.body if kept else None,
+        "reply_device": kept.device_id if kept else None,
         **audit.named(event),
     }

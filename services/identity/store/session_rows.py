@@ -21,21 +21,21 @@ from services.identity.store.numbers import PhoneNumbers
 SESSION_COLUMNS = (
     "id, user_id, clinic_id, token_digest, generation, opened_by, authenticated_at, verified_at, proven_by,"
     " enrol_after_proof, waiting_until, last_seen_at, idle_minutes, expires_at, shared_device, address, user_agent,"
-    " ended_at, end_cause, bypass_id, device_id, remembered_at, ends_bypass"
+    " ended_at, end_cause, bypass_id, device_id, remembered_at, ends_bypass, reply_until"
 )
 """What `session_from` reads."""
 _OF_SESSION = ", ".join(f"s.{name}" for name in SESSION_COLUMNS.split(", "))
-BY_DIGEST = (
-    f"SELECT {_OF_SESSION},"  # noqa: S608 (a constant)
+SIGNED_IN = (
+    f"SELECT {_OF_SESSION}, s.reply_body,"  # noqa: S608 (a constant)
     " u.email AS u_email, u.name AS u_name, u.role AS u_role, u.phone AS u_phone, u.phone_proven AS u_phone_proven,"
     " u.locale AS u_locale, u.disabled_at IS NOT NULL AS u_is_disabled, u.created_at AS u_created_at,"
     " u.password_hash IS NOT NULL AS u_has_password,"
     " c.slug AS c_slug, c.name AS c_name, c.timezone AS c_timezone, c.country AS c_country, c.locale AS c_locale,"
     " c.created_at AS c_created_at"
     " FROM session s JOIN app_user u ON u.id = s.user_id JOIN clinic c ON c.id = s.clinic_id"
-    " WHERE s.token_digest = %s"
 )
-"""What `signed_in_from` reads, of one token's digest."""
+"""What `signed_in_from` reads; which one is still to be said."""
+BY_DIGEST = f"{SIGNED_IN} WHERE s.token_digest = %s"
 
 
 def session_from(row: DictRow) -> Session:
@@ -63,6 +63,7 @@ def session_from(row: DictRow) -> Session:
         device_id=DeviceId(row["device_id"]) if row["device_id"] else None,
         remembered_at=row["remembered_at"],
         ends_bypass=row["ends_bypass"],
+        reply_until=row["reply_until"],
     )
 
 

@@ -14,7 +14,7 @@ OPEN = (
     " %(expires_at)s, %(shared_device)s, %(address)s, %(user_agent)s, NULL, NULL, %(bypass_id)s, %(device_id)s,"
     # Not what was read before the user's row was held: the remembering may have ended since.
     " (SELECT remembered_at FROM device WHERE id = %(device_id)s AND user_id = owner.id AND ended_at IS NULL),"
-    " %(ends_bypass)s"
+    " %(ends_bypass)s, NULL"
     " FROM owner RETURNING id, bypass_id, user_id, authenticated_at),"
     " bypassed AS (INSERT INTO bypass_use (bypass_id, user_id, session_id, used_at)"
     " SELECT bypass_id, user_id, id, authenticated_at FROM opened WHERE bypass_id IS NOT NULL) "
@@ -24,7 +24,9 @@ ROTATE = (
     "WITH rotated AS (UPDATE session SET token_digest = %(new)s, generation = generation + 1,"  # noqa: S608
     " verified_at = coalesce(%(verified_at)s, verified_at), proven_by = coalesce(%(proven_by)s, proven_by),"
     " enrol_after_proof = %(enrol_after_proof)s, waiting_until = %(waiting_until)s, last_seen_at = %(at)s,"
-    " idle_minutes = coalesce(%(idle_minutes)s, idle_minutes)"
+    " idle_minutes = coalesce(%(idle_minutes)s, idle_minutes), reply_until = %(reply_until)s,"
+    " reply_key = %(reply_key)s, reply_old = %(reply_old)s, reply_body = %(reply_body)s,"
+    " reply_device = %(reply_device)s, confirming_since = NULL"
     " WHERE id = %(id)s AND token_digest = %(old)s AND ended_at IS NULL"
     f" RETURNING {SESSION_COLUMNS}),"
     " gone AS (INSERT INTO replaced_token (digest, session_id, cause, replaced_at)"
@@ -36,6 +38,11 @@ ROTATE = (
 SEEN = (
     "UPDATE session SET last_seen_at = %s FROM (SELECT set_config('synchronous_commit', 'off', true)) AS lazily"
     " WHERE id = %s AND last_seen_at < %s AND ended_at IS NULL"
+)
+# The reply that its token came with was seen.
+REPLY_SEEN = (
+    "UPDATE session SET reply_until = NULL, reply_key = NULL, reply_old = NULL, reply_body = NULL, reply_device = NULL,"
+    " confirming_since = NULL WHERE id = %s AND token_digest = %s"
 )
 LIVE = "ended_at IS NULL AND expires_at > %(at)s AND (waiting_until IS NULL OR waiting_until > %(at)s)"
 ACTIVE = (

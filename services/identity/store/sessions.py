@@ -26,7 +26,7 @@ from services.identity.store.phone_changes import prove
 from services.identity.store.rotation import Rotation, rotation_values
 from services.identity.store.seen_browsers import SeenBrowsers
 from services.identity.store.session_rows import BY_DIGEST, SESSION_COLUMNS, session_from, signed_in_from
-from services.identity.store.session_statements import END_SURPLUS, LIVE, LOCK_USER, OPEN, ROTATE, SEEN
+from services.identity.store.session_statements import END_SURPLUS, LIVE, LOCK_USER, OPEN, REPLY_SEEN, ROTATE, SEEN
 
 
 class SessionStore:
@@ -155,6 +155,12 @@ class SessionStore:
         """Renews the idle time."""
         async with self._database.connection() as connection:
             await connection.execute(SEEN, [at, session_id, at])
+
+    async def reply_seen(self, session: Session) -> bool:
+        """Its token has arrived: the reply that it came with is given to nobody again. False where it was, meanwhile,
+        and this token is dead."""
+        async with self._database.connection() as connection:
+            return (await connection.execute(REPLY_SEEN, [session.id, session.token_digest])).rowcount == 1
 
     async def end(self, session_id: SessionId, user_id: UserId, at: datetime, event: AuditEvent) -> bool:
         """Ends one session of the user; False where it has ended or is not theirs."""
