@@ -164,6 +164,7 @@ class Admits:
         if self.states is not None:
             standing = await gateway.standings.stand(signed_in, fresh=self.step_up)
             if self._repeats and standing.state is SessionState.SECOND_FACTOR_REQUIRED:
+                request.state.refused_anyway = refusal_of(standing)
                 return Access(signed_in, standing, client, by_cookie, key)
             if standing.state not in self.states:
                 raise refusal_of(standing)

@@ -119,6 +119,8 @@ def register(app: FastAPI) -> None:
 
     async def on_validation_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
+        if (refusal := getattr(request.state, "refused_anyway", None)) is not None:
+            return from_service_error(refusal)  # let through for one thing, which this is not
         return from_validation(error.errors(), is_name_chosen=_makes_what_it_names(request))
 
     async def on_http_exception(request: Request, error: Exception) -> JSONResponse:

@@ -122,6 +122,8 @@ async def test_a31_with_a_password_alone_nothing_is_confirmed_beside_a_factor_no
         ):
             refused = await send(thief, key, thief.token, {"code": code}, path=where)
             assert (refused.status_code, slug_of(refused)) == (403, "second-factor-required"), where
+    refused = await thief.call("POST", path, {"codes": ["123456"]})
+    assert (refused.status_code, slug_of(refused)) == (403, "second-factor-required")
     factors = await person.stack.gateway.otp.factors_of(UserId(person.id))
     assert (len(factors.factors), factors.attempts_left) == (1, 5)
     assert await alive(person, confirmed.json()["session"]["token"])
