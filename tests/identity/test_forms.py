@@ -5,6 +5,7 @@ import re
 import httpx
 import pytest
 
+from services.identity.model import UserId
 from tests.identity.people import PASSWORD, Person, SomeClinic, Stack
 
 FOREIGN = "https://evil.example"
@@ -179,3 +180,27 @@ async def test_a_form_that_no_browser_sends_harms_nothing(stack: Stack, person: 
         headers={"Content-Type": "application/x-www-form-urlencoded"},
     )
     assert answer.status_code in (401, 422)
+
+
+async def test_a_double_click_or_a_reload_costs_nobody_a_code(stack: Stack, person: Person) -> None:
+    await person.sign_in()
+    await person.enrol_totp()
+    visitor = Visitor(stack)
+    await visitor.sign_in(person)
+    shown = (await visitor.http.get("/code")).text
+    (key,) = re.findall(r'name="key" value="([^"]{22,})"', shown)
+    form = {"csrf": await visitor.token_in("/code"), "method": "totp", "key": key}
+    for _ in range(2):
+        wrong = await visitor.http.post("/code", data={**form, "code": person.wrong_code()})
+        assert 'name="key"' in wrong.text
+        assert key not in wrong.text
+    assert (await stack.gateway.otp.factors_of(UserId(person.id))).attempts_left == 4
+    name = stack.gateway.cookies.name
+    before = visitor.http.cookies[name]
+    form["code"] = person.code()  # another code in the same form, as after going back
+    assert (await visitor.http.post("/code", data=form)).status_code == 303
+    visitor.http.cookies.set(name, before)
+    again = await visitor.http.post("/code", data=form, headers={"Cookie": f"{name}={before}"})
+    assert (again.status_code, again.headers["location"].endswith("/me")) == (303, True)
+    token = again.headers["set-cookie"].partition("=")[2].partition(";")[0]
+    assert (await stack.call("GET", "/v1/session", token=token)).json()["state"] == "active"
