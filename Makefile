@@ -78,6 +78,7 @@ lock: ## write the lock files from pyproject.toml (needs uv); each is held to th
 	  --extra $$service --extra traces -o requirements/$$service.txt || exit 1; done
 	for image in bootstrap standin; do $(LOCK) -c requirements/dev.txt \
 	  --group pyproject.toml:$$image -o requirements/$$image.txt || exit 1; done
+	$(LOCK) $(UPGRADE) -c requirements/dev.txt --group pyproject.toml:flower -o requirements/flower.txt
 	$(LOCK) -c requirements/dev.txt --no-deps --group pyproject.toml:redis-server -o requirements/redis-server.txt
 
 .venv/bin/python:

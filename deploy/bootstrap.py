@@ -16,9 +16,9 @@ _SERVERS = ("postgres", "redis", "broker")
 _CALLERS = ("backend",)
 
 
-def make_files(layout: Layout, *, database_exists: bool) -> list[str]:
+def make_files(layout: Layout, *, database_exists: bool, with_watchers: bool = False) -> list[str]:
     """Secrets and certificates; answers the names of the certificates written now."""
-    make_secrets(layout, database_exists=database_exists)
+    make_secrets(layout, database_exists=database_exists, with_watchers=with_watchers)
     renewed = []
     try:
         make_authority(layout.authority)
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--authority", type=Path, help="folder of the authority's key (default: STATE/authority)")
     parser.add_argument("--database-folder", type=Path, help="there once PostgreSQL was initialised (files)")
     parser.add_argument("--foreign-group", type=int, help="group of the users that PostgreSQL and Redis run as")
+    parser.add_argument("--watchers", action="store_true", help="also secrets of who looks at the two Redis (files)")
     parser.add_argument("--make-folder", action="append", default=[], help="an empty folder for another container")
     parser.add_argument("--url", default="", help="a PostgreSQL superuser's connection string (databases)")
     chosen = parser.parse_args()
@@ -69,7 +70,7 @@ def main() -> None:
     try:
         if chosen.step == "files":
             exists = bool(chosen.database_folder and chosen.database_folder.exists())
-            renewed = make_files(layout, database_exists=exists)
+            renewed = make_files(layout, database_exists=exists, with_watchers=chosen.watchers)
             for name in chosen.make_folder:
                 (layout.root / name).mkdir(mode=0o700, exist_ok=True)
             print(f"secrets are there; certificates written now: {', '.join(renewed) or 'none'}")

@@ -26,6 +26,19 @@ _LIMITS = (
 )
 # Celery's transport has this Redis to itself; what could harm the server or read its neighbours stays closed.
 _BROKER = "~* &* +@all -@admin -@dangerous +info"
+# Flower (profile ops) hears what the worker tells of itself and counts what waits. It can neither take nor put a
+# message nor speak to the worker: what it may write notes that a queue of its own listens. Redis 7 and newer.
+_LISTENER = (
+    "%R~deliveries* ~_kombu.binding.celeryev ~_kombu.binding_permanent.celeryev ~_kombu.binding_deadlines ~celeryev.*"
+    " resetchannels &/0.celeryev/* -@all +llen +sadd +srem +smembers +zadd +zrem +zrangebyscore +exists +time"
+    " +eval +evalsha +script|load +script|exists +psubscribe +punsubscribe +unsubscribe +multi +exec"
+    " +ping +hello +client|setinfo"
+)
+# An exporter of metrics (profile ops): what the server says of itself; it sees no key and no command's arguments.
+_EXPORTER = (
+    "resetchannels -@all +ping +hello +client|setinfo +client|setname +info +slowlog|len +latency|latest"
+    " +latency|histogram"
+)
 # Reads its own health and takes renewed certificates and users; sees no key.
 _OPERATOR = "resetchannels -@all +ping +hello +client|setinfo +info +config|get +config|set +acl|load"
 
@@ -55,6 +68,10 @@ _IRREPLACEABLE = (
     ("identity", "password_pepper", "the pepper of the passwords"),
     ("postgres", "superuser_password", "the password of the database's administrator"),
 )
+
+
+_User = tuple[str, Path, str]
+"""A user of a Redis, the file with its password, and what it may do."""
 
 
 class Lost(Exception):
@@ -94,8 +111,9 @@ class Layout:
         return 0o440
 
 
-def make_secrets(layout: Layout, *, database_exists: bool) -> None:
-    """Makes what is missing. Raises `Lost` where something irreplaceable is missing and records exist."""
+def make_secrets(layout: Layout, *, database_exists: bool, with_watchers: bool = False) -> None:
+    """Makes what is missing; `with_watchers`: also for those who look at the two Redis (profile ops). Raises `Lost`
+    where something irreplaceable is missing and records exist."""
     if database_exists:
         _refuse_if_lost(layout)
     for name, holders in _FIELDS:
@@ -107,8 +125,12 @@ def make_secrets(layout: Layout, *, database_exists: bool) -> None:
         _write_once(layout.owner_secrets(service) / "owner_database_password", secrets.token_urlsafe(32))
     _make_standin_account(layout)
     limits = [(user, layout.secrets(user) / "redis_password", _LIMITS) for user in ("identity", "otp")]
+    queue = [("notifier", layout.secrets("worker") / "broker_password", _BROKER)]
+    if with_watchers:
+        limits += [_make_exporter(layout, "redis")]
+        queue += [_make_flower(layout), _make_exporter(layout, "broker")]
     _write_users(layout, "redis", limits)
-    _write_users(layout, "broker", [("notifier", layout.secrets("worker") / "broker_password", _BROKER)])
+    _write_users(layout, "broker", queue)
     _note_made(layout)
 
 
@@ -179,6 +201,27 @@ def _make_standin_account(layout: Layout) -> None:
         _make_shared(layout, f"standin_{name}", ("notifier", "worker"), path.read_text())
 
 
+def _make_flower(layout: Layout) -> _User:
+    """Two passwords: of its user at the broker, and the one that an operator types."""
+    folder = layout.secrets("flower")
+    layout.open_folder(folder)
+    for name in ("broker_password", "web_password"):
+        _write_once(folder / name, secrets.token_urlsafe(32))
+    return "flower", folder / "broker_password", _LISTENER
+
+
+def _make_exporter(layout: Layout, redis: str) -> _User:
+    """A password, and the same in the form that the exporter reads: a file of passwords by address."""
+    folder = layout.secrets(f"{redis}-exporter")
+    layout.open_folder(folder)
+    _write_once(folder / "password", secrets.token_urlsafe(32))
+    addresses = json.dumps({f"rediss://exporter@{redis}:6379": (folder / "password").read_text().strip()})
+    path = folder / "passwords.json"
+    if not path.exists() or path.read_text() != addresses:
+        write_private(path, addresses.encode())
+    return "exporter", folder / "password", _EXPORTER
+
+
 def _make_shared(layout: Layout, name: str, holders: tuple[str, ...], new_value: str) -> None:
     """One value for all holders: what one of them has counts, a new one only where none has any."""
     paths = [layout.secrets(holder) / name for holder in holders]
@@ -200,7 +243,7 @@ def _make_keyring(layout: Layout, service: str, earlier: Sequence[Path]) -> None
             one.unlink()
 
 
-def _write_users(layout: Layout, redis: str, users: Iterable[tuple[str, Path, str]]) -> None:
+def _write_users(layout: Layout, redis: str, users: Iterable[_User]) -> None:
     lines = ["user default off"]
     for user, password_file, rules in (*users, ("operator", layout.secrets(redis) / "operator_password", _OPERATOR)):
         lines.append(f"user {user} on {_hashed(password_file)} {rules}")

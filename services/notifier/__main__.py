@@ -22,6 +22,7 @@ from services.common.migrate import migrate as apply_migrations
 from services.common.postgres import Database
 from services.common.sealed_columns import DatabaseChecks
 from services.common.settings import load_settings
+from services.notifier.deliveries_command import add_delivery_commands
 from services.notifier.model import DeliveryId
 from services.notifier.sealed import ROTATED, SEALED
 from services.notifier.settings import (
@@ -38,6 +39,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Deliveries: 
 
 add_verify_audit(app, "notifier", Settings.load)
 add_key_commands(app, "notifier", FrontSettings.load, SEALED, ROTATED)
+add_delivery_commands(app, Settings.load)
 
 
 @app.command()
@@ -95,7 +97,7 @@ def worker() -> None:
     try:
         # Nothing is taken, and no heartbeat shows, before the keyring fits.
         loop.run(worker_process.until_ready(keyring.ensure_ready))
-        code = worker_process.run(celery, settings.heartbeat_file)
+        code = worker_process.run(celery, settings.heartbeat_file, with_events=settings.worker_events)
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
         loop.run(database.close())
@@ -165,6 +167,8 @@ async def _serve(settings: FrontSettings) -> None:
 
 async def _relay(settings: RelaySettings) -> None:
     from services.notifier import queue
+    from services.notifier.operator_store import OperatorStore
+    from services.notifier.queue_watch import QueueWatch
     from services.notifier.relay import Relay
     from services.notifier.relay_store import QueuedSignal, RelayStore
 
@@ -183,7 +187,9 @@ async def _relay(settings: RelaySettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     try:
         await database.open()
+        watch = asyncio.create_task(QueueWatch(OperatorStore(database), SystemClock()).run())
         await relay_.run(stopped)
+        watch.cancel()
     finally:
         publisher.close()
         await database.close()

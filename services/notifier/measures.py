@@ -1,5 +1,7 @@
 """The notifier's own metrics. Labels are states, reasons and verdicts; never a number, a clinic or an id."""
 
+import time
+
 from prometheus_client import Counter, Gauge, Histogram
 
 CHANGES = Counter("notifier_delivery_changes_total", "Deliveries that reached a state.", ["state", "reason"])
@@ -21,3 +23,20 @@ PUBLISHED = Counter("notifier_relay_published_total", "Delivery ids put in the q
 QUEUE_AGE = Gauge("notifier_queue_age_seconds", "How long the oldest due code has been waiting to be sent.")
 NOTICE_AGE = Gauge("notifier_notice_age_seconds", "How long the oldest due notice has been waiting to be sent.")
 BACKLOG = Gauge("notifier_queue_backlog", "Delivery ids waiting in the broker's queue; -1 where it does not say.")
+OPEN = Gauge(
+    "notifier_open_deliveries",
+    "Deliveries that wait (queued) or are being sent, by sort and by time since they were ordered, each in the bracket"
+    " that ends at `age`.",
+    ["state", "sort", "age"],
+)
+HEARTBEAT_AGE = Gauge(
+    "notifier_heartbeat_age_seconds",
+    "Time since the loop of this process last came round; relay and worker.",
+    ["process"],
+)
+
+
+def beat(process: str) -> None:
+    """This process's loop has come round."""
+    at = time.monotonic()
+    HEARTBEAT_AGE.labels(process).set_function(lambda: time.monotonic() - at)

@@ -11,7 +11,7 @@ from pathlib import Path
 from services.common.clock import Clock
 from services.common.errors import ServiceError
 from services.common.logs import get_logger
-from services.notifier.measures import BACKLOG, CHANGES, NOTICE_AGE, PUBLISHED, QUEUE_AGE, TEXTS_TODAY
+from services.notifier.measures import BACKLOG, CHANGES, NOTICE_AGE, PUBLISHED, QUEUE_AGE, TEXTS_TODAY, beat
 from services.notifier.model import LEAST_LIFE, LONGEST_SENDING, DeliveryId, State
 from services.notifier.relay_store import QueuedSignal, RelayStore
 
@@ -99,6 +99,7 @@ class Relay:
             since = await self._store.oldest_due(now, notices=notices)
             gauge.set((now - since).total_seconds() if since else 0)
         TEXTS_TODAY.set(await self._store.texts_taken_on(now))
+        beat("relay")
         if self._heartbeat_file:
             self._heartbeat_file.touch()
 

@@ -60,6 +60,8 @@ class Settings(ServiceSettings):
     sealer_database_password: SecretStr | None = None
     heartbeat_file: Path | None = None
     """Touched every few seconds by the relay and the worker while they live, for a health check."""
+    worker_events: bool = False
+    """Whether the worker tells of itself and its tasks (ids alone) through the broker, for Flower."""
 
     @model_validator(mode="after")
     def _has_whole_accounts(self) -> "Settings":

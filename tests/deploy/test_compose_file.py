@@ -34,19 +34,26 @@ def test_every_container_is_hardened(name: str) -> None:
     assert not {volume for volume in service.get("volumes", []) if "docker.sock" in str(volume)}
 
 
-@pytest.mark.parametrize("name", [name for name in SERVICES if SERVICES[name]["restart"] != "no" and name != "caddy"])
+# Their images hold one program, and none to ask it with; an exporter that stands still shows as no metrics.
+NOT_ASKED = {"caddy", "redis-exporter", "broker-exporter"}
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if SERVICES[name]["restart"] != "no"])
 def test_everything_that_stays_says_how_it_is(name: str) -> None:
     assert SERVICES[name]["restart"] == "unless-stopped"
-    assert SERVICES[name]["healthcheck"]["test"]
+    assert name in NOT_ASKED or SERVICES[name]["healthcheck"]["test"]
 
 
 def test_only_identity_is_published_and_on_this_machine_alone() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     always = {name for name in published if "profiles" not in SERVICES[name]}
     assert always == {"identity"}
-    assert set(published) == {"identity", "standin", "caddy"}
+    assert set(published) == {"identity", "standin", "caddy", "flower", "redis-exporter", "broker-exporter"}
     assert published["identity"] == ["${BIND:-127.0.0.1}:${PORT:-8080}:8080"]
     assert published["standin"] == ["127.0.0.1:${STANDIN_PORT:-8090}:8090"]
+    for name in ("flower", "redis-exporter", "broker-exporter"):
+        assert SERVICES[name]["profiles"] == ["ops"]
+        assert [port.startswith("127.0.0.1:${") for port in published[name]] == [True]
 
 
 def test_p22_only_the_worker_and_caddy_are_in_a_network_with_a_way_out() -> None:
@@ -87,6 +94,9 @@ def test_p22_with_traces_each_service_meets_the_collector_alone_and_has_no_way_o
 def test_p22_each_service_meets_its_own_database_and_the_queue_is_between_relay_and_worker() -> None:
     assert {name for name in SERVICES if "queue" in networks(name)} == {"broker", "relay", "worker"}
     assert {name for name in SERVICES if "limits" in networks(name)} == {"redis", "identity", "otp"}
+    watched = {name for name in SERVICES if "watch" in networks(name)}
+    assert watched == {"redis", "broker", "flower", "redis-exporter", "broker-exporter"}
+    assert {name for name in SERVICES if "ops" in networks(name)} == watched - {"redis", "broker"}
     for service in ("identity", "otp", "policy"):
         meets = {name for name in SERVICES if f"database-{service}" in networks(name)}
         assert meets == {"postgres", service, f"migrate-{service}"}
@@ -142,7 +152,8 @@ def test_the_example_names_every_variable_that_is_read_with_its_default() -> Non
     read = dict(re.findall(r"\$\{([A-Z0-9_]+)(?::-([^$}]*))?", compose))
     told = dict(re.findall(r"^#([A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
     assert set(told) == set(read)
-    for name in ("PORT", "STANDIN_PORT", "BIND", "LOG_LEVEL", "COUNTERSIGN_TAG", *(n for n in read if "EDGE" in n)):
+    same = ("PORT", "STANDIN_PORT", "FLOWER_PORT", "BIND", "LOG_LEVEL", "COUNTERSIGN_TAG", "WORKER_EVENTS")
+    for name in (*same, *(n for n in read if "EDGE" in n or "EXPORTER" in n)):
         assert told[name] == read[name], name
 
 

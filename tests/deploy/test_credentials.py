@@ -183,3 +183,26 @@ def test_a_certificate_with_less_than_ten_days_left_is_renewed_and_the_others_st
     assert after != before
     left = x509.load_pem_x509_certificate(after).not_valid_after_utc - datetime.now(UTC)
     assert timedelta(days=29) < left <= timedelta(days=30)
+
+
+def test_who_looks_at_the_two_redis_gets_secrets_only_where_they_are_asked_for(layout: Layout) -> None:
+    """Their rules need Redis 7; the local stack has neither them nor that."""
+    before = contents(layout.root)
+    for redis in ("redis", "broker"):
+        assert " exporter " not in (layout.secrets(redis) / "users.acl").read_text()
+    make_files(layout, database_exists=True, with_watchers=True)
+    assert contents(layout.root).keys() - before.keys() == {
+        *("secrets/flower/broker_password", "secrets/flower/web_password"),
+        *(
+            f"secrets/{redis}-exporter/{name}"
+            for redis in ("redis", "broker")
+            for name in ("password", "passwords.json")
+        ),
+    }
+    told = json.loads((layout.secrets("broker-exporter") / "passwords.json").read_text())
+    assert told == {"rediss://exporter@broker:6379": (layout.secrets("broker-exporter") / "password").read_text()}
+    users = {line.split()[1] for line in (layout.secrets("broker") / "users.acl").read_text().splitlines()}
+    assert users == {"default", "notifier", "flower", "exporter", "operator"}
+    again = contents(layout.root)
+    make_files(layout, database_exists=True, with_watchers=True)
+    assert contents(layout.root) == again
