@@ -99,7 +99,8 @@ class Verification:
             for _ in range(_MOST_TRIES):
                 hash_check = await self._check_hash(attempt, code)
                 try:
-                    async with self._accounts.hold(user_id) as held:
+                    # An id that was told is looked for first: compared, its code would be a guess that nobody counts.
+                    async with self._accounts.hold(user_id, attempt_id=attempt.attempt_id) as held:
                         return await self._verify_held(held, attempt, code, mark, hash_check)
                 except AttemptAlreadyTold:
                     return await self._repeat(attempt, mark)

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from services.common.errors import ServiceError
+from services.otp import totp
 from tests.otp.conftest import Otp, Person, fresh, result
 
 
@@ -59,3 +60,24 @@ async def test_one_attempt_is_for_one_set_up(otp: Otp) -> None:
     other = await _started(user)
     with pytest.raises(ServiceError, match="conflict"):
         await user.confirm(other, code, login=login, attempt=attempt)
+
+
+async def test_p06_under_an_id_that_was_told_no_other_code_is_even_compared(
+    otp: Otp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one id would be a way to guess that costs nothing: what is rolled back was compared all the same."""
+    user = await otp.user().enrol_totp()
+    login, attempt = fresh("log"), fresh("att")
+    assert result(await user.verify("123456", "sms", login, attempt)) == "no_such_factor"
+    compared: list[str] = []
+
+    def match(secret: str, code: str, *others: object) -> None:
+        compared.append(code)
+
+    monkeypatch.setattr(totp, "match", match)
+    for code in ("000000", "000001", user.code()):
+        with pytest.raises(ServiceError, match="conflict"):
+            await user.sees(code, login=login, attempt=attempt)
+    assert compared == []
+    assert await user.sees("000000", login=login) == "wrong"
+    assert compared == ["000000"]

@@ -69,6 +69,7 @@ _ACCEPTED_ELSEWHERE = (
     "SELECT DISTINCT session_id FROM verdict"
     " WHERE user_id = %s AND mark = %s AND result = 'accepted' AND NOT is_again AND at >= %s AND session_id <> %s"
 )
+_IS_TOLD = "SELECT 1 FROM verdict WHERE user_id = %s AND attempt_id = %s"
 _ACCEPTED_LOGINS = (
     "SELECT login_id FROM verdict"
     " WHERE user_id = %s AND mark = %s AND result = 'accepted' AND NOT is_again AND at >= %s"
@@ -212,8 +213,12 @@ class Accounts:
         return Account(user_id, clinic_id, GuessBudget(limits=self._limits))
 
     @asynccontextmanager
-    async def hold(self, user_id: UserId, create_in: ClinicId | None = None) -> AsyncIterator[HeldAccount]:
-        """The account under its lock until the block is left, then committed. `create_in` makes a missing row."""
+    async def hold(
+        self, user_id: UserId, create_in: ClinicId | None = None, attempt_id: AttemptId | None = None
+    ) -> AsyncIterator[HeldAccount]:
+        """The account under its lock until the block is left, then committed. `create_in` makes a missing row. Raises
+        AttemptAlreadyTold before anything is done where `attempt_id` has a verdict: a statement of its own, for one
+        beside the lock would not see what was committed while it waited."""
         async with self._database.connection() as connection:
             try:
                 async with connection.pipeline():
@@ -221,7 +226,10 @@ class Accounts:
                     if create_in is not None:
                         await connection.execute(_CREATE, [user_id, create_in])
                     cursor = await connection.execute(_SELECT_HELD, [user_id])
+                    told = await connection.execute(_IS_TOLD, [user_id, attempt_id]) if attempt_id else None
                     row = await cursor.fetchone()
+                    if told is not None and await told.fetchone() is not None:
+                        raise AttemptAlreadyTold
                     yield HeldAccount(connection, user_id, rows.account(row, self._limits) if row else None)
                     await connection.execute("COMMIT")
             except psycopg.errors.UniqueViolation as error:
