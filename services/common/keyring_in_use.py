@@ -68,7 +68,7 @@ class KeyringInUse:
         """Reads and checks the keyring until it fits; cheap while its file stays. Raises `unavailable` with the reason
         logged."""
         stamp = _stamp(self._path)
-        if self._keyring is not None and stamp is not None and stamp == self._checked:
+        if self._keyring is not None and not self._reason and stamp is not None and stamp == self._checked:
             return
         try:
             keyring = Keyring.load(self._path)
@@ -108,7 +108,7 @@ class KeyringInUse:
     def _look(self, in_use: Keyring) -> None:
         self._looked_at = self._now()
         stamp = _stamp(self._path)
-        if stamp is not None and stamp == self._stamp:
+        if not self._reason and stamp is not None and stamp == self._stamp:  # a refused one may be back as it was
             return
         try:
             keyring = Keyring.load(self._path)

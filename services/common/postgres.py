@@ -21,6 +21,7 @@ Connection = AsyncConnection[DictRow]
 
 _LOCK_TIMEOUT_MS = 1000  # waiting longer for an account's row ends in 503 (security.md)
 _STATEMENT_TIMEOUT_MS = 5000
+_IDLE_TIMEOUT_MS = 4000  # a process that stands still in mid-transaction must not hold up all others at its locks (F02)
 _LONGEST_HOLD_SECONDS = 3.0  # a server that hangs keeps none of its own timeouts; nobody waits longer than this (F02)
 
 
@@ -31,7 +32,8 @@ def conninfo(url: str, password: str) -> str:
         password=password,
         connect_timeout=3,
         tcp_user_timeout=5000,
-        options=f"-c lock_timeout={_LOCK_TIMEOUT_MS} -c statement_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=UTC",
+        options=f"-c lock_timeout={_LOCK_TIMEOUT_MS} -c statement_timeout={_STATEMENT_TIMEOUT_MS}"
+        f" -c idle_in_transaction_session_timeout={_IDLE_TIMEOUT_MS} -c timezone=UTC",
     )
 
 
@@ -79,7 +81,7 @@ class Database:
             async with self._pool.connection() as connection:
                 with _cut_after(_LONGEST_HOLD_SECONDS, connection):
                     yield connection
-        except (psycopg.OperationalError, PoolTimeout) as error:
+        except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout, PoolTimeout) as error:
             raise unavailable("database") from error
 
     async def ping(self) -> None:

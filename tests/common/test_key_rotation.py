@@ -204,3 +204,28 @@ async def test_f16_where_no_known_text_is_kept_yet_the_records_themselves_tell_a
         assert house.checks() == {1}
     finally:
         await database.close()
+
+
+@pytest.mark.parametrize("notices_by", ["a look", "a check"])
+async def test_f16_a_keyring_file_that_was_away_and_is_back_seals_again(house: House, notices_by: str) -> None:
+    """Moved away and back it is the same file to the letter, down to its times."""
+    database = Database(*house.url)
+    await database.open()
+    try:
+        now = 0.0
+        running = KeyringInUse("notifier", house.path, DatabaseChecks(database, [COLUMN]), lambda: now)
+        await running.ensure_ready()
+        away = house.path.rename(house.path.with_name("away.json"))
+        now = 1.0
+        with pytest.raises(ServiceError, match="unavailable"):
+            running.seal(b"x", "x")
+        with pytest.raises(ServiceError, match="unavailable"):
+            await running.ensure_ready()
+        away.rename(house.path)
+        now = 2.0
+        if notices_by == "a check":
+            await running.ensure_ready()
+        assert key_id_of(running.seal(b"x", "x")) == 1
+        await running.ensure_ready()
+    finally:
+        await database.close()

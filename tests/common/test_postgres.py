@@ -14,7 +14,7 @@ from psycopg_pool.base import AttemptWithBackoff
 
 from deploy.embedded import EmbeddedPostgres
 from services.common.errors import ErrorCode, ServiceError
-from services.common.postgres import Database, column
+from services.common.postgres import Database, column, conninfo
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +198,23 @@ async def _back_within(database: Database, seconds: float) -> None:
             return
         except ServiceError:
             assert time.monotonic() < ends_at, f"not back after {seconds} s"
+
+
+def test_f02_a_process_that_stands_still_in_a_transaction_holds_its_locks_for_seconds_only(
+    own_postgres: EmbeddedPostgres,
+) -> None:
+    """A client's own clock stands still with it, so the server ends the transaction."""
+    url, password = own_postgres.url("postgres", "postgres"), "superuser-password"
+    take = "SELECT pg_advisory_xact_lock(7)"
+    with contextlib.closing(psycopg.connect(conninfo(url, password))) as frozen:
+        frozen.execute(take)
+        began = time.monotonic()
+        with psycopg.connect(conninfo(url, password), autocommit=True) as other:
+            while True:
+                try:
+                    other.execute(take)
+                    break
+                except psycopg.errors.LockNotAvailable:
+                    assert time.monotonic() - began < 15
+        with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+            frozen.execute("SELECT 1")
