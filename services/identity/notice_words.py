@@ -15,7 +15,8 @@ TOLD_WITHIN = timedelta(hours=24)
 KEPT_FOR = timedelta(days=90)
 LOW_CODES = 3
 """From this many unused backup codes on, people are told at each one that is used."""
-_MOST_TO_UNPROVEN_A_DAY = 5  # whoever sets numbers by turns makes us text none of them for long
+MOST_A_DAY = 5
+"""Of one kind to one person: whoever makes new codes all day long, or sets numbers by turns, makes us text little."""
 
 
 class NoticeKind(StrEnum):
@@ -71,8 +72,8 @@ class Notice:
     whom: Whom = Whom.OWNER
     number: Number = Number.PROVEN
     is_shown: bool = True
-    most_a_day: int | None = None
-    """Sent no more often than this in a day, save to a number as it was that is proven."""
+    most_a_day: int | None = MOST_A_DAY
+    """Sent no more often than this in a day, save to a number as it was that is proven; shown every time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,6 @@ def phone_changed(user: User, at: datetime, *, client: Client | None = None, by:
         user.id,
         detail,
         number=Number.AS_IT_WAS,
-        most_a_day=_MOST_TO_UNPROVEN_A_DAY,
     )
 
 

@@ -42,6 +42,11 @@ class Spending:
             deployment=self._deployment_daily_cap,
         )
 
+    def caps_of_notices(self, terms: Terms) -> DailyCaps:
+        """Notices are sent while less than half of a day's texts is gone: whoever causes many takes nobody's codes."""
+        caps = self.caps(terms)
+        return DailyCaps(clinic=caps.clinic // 2, deployment=caps.deployment // 2)
+
 
 def allows_country(number: str, terms: Terms) -> bool:
     """Countries that are not known allow the number's own."""

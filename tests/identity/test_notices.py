@@ -254,3 +254,14 @@ async def test_the_page_lists_what_is_not_dismissed(stack: Stack, reachable: Per
         assert "from a new browser" not in page
         assert "was replaced" in page
     assert "from a new browser" not in str(await shown(reachable))
+
+
+async def test_whoever_makes_codes_all_day_long_is_texted_five_times_and_shown_each(
+    stack: Stack, reachable: Person
+) -> None:
+    """Else one person's step-up empties the purse that everybody's codes are paid from."""
+    await reachable.enrol_totp()
+    for _ in range(7):
+        assert (await reachable.call("POST", "/v1/me/two-factor/backup-codes")).status_code == 201
+    assert [kind for kind, _ in await texts(stack, reachable)].count("backup_codes_made") == 5
+    assert (await kinds(reachable)).count("backup_codes_made") == 7

@@ -198,3 +198,13 @@ async def test_r23_a_repeated_notice_is_counted_once(house: House) -> None:
     taken = await asyncio.gather(*(house.notify("+447700900001", **given) for _ in range(5)))
     assert len({each.id for [each] in taken}) == 1
     assert await house.relay_store.texts_taken_on(house.clock.now()) == 1
+
+
+async def test_r22_notices_leave_half_of_a_days_texts_to_the_codes(house: House) -> None:
+    terms = Terms(4, ("GB",))
+    sent = [len(await house.notify("+447700900001", terms=terms)) for _ in range(4)]
+    assert sent == [1, 1, 0, 0]
+    for _ in range(2):
+        await house.submit("+447700900001", terms=terms)
+    with pytest.raises(ServiceError, match="too-many-attempts"):
+        await house.submit("+447700900001", terms=terms)
