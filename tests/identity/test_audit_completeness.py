@@ -43,7 +43,7 @@ END $$;
 # What is no change of a record: who was seen when, which sessions a grant concerns (it is on policy's record), whether
 # a reply was seen, how a message fares (the notifier's own trail tells), what a notice tells (its change is on record),
 # rows past their time, and seals.
-REPLY = {"reply_until", "reply_key", "reply_old", "reply_body", "reply_device", "confirming_since"}
+REPLY = {"reply_until", "reply_key_digest", "reply_old_digest", "reply_body_digest", "reply_device", "confirming_since"}
 KEPT_UP = {
     "session": {"last_seen_at", "ends_bypass", *REPLY},
     "challenge": {"code_sealed", "delivery_id", "delivery_status"},

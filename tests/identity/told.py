@@ -36,11 +36,14 @@ async def kinds(person: Person) -> list[str]:
 
 
 async def told(stack: Stack, person: Person) -> list[notifier_pb2.NotifyRequest]:
-    """What the notifier has taken for the person, after telling all that is due."""
+    """What the notifier has taken for the person, in the order it happened, after telling all that is due: side by
+    side, so not in that order."""
     teller = teller_of(stack)
     while await teller.tell():
         pass
-    return [notice for notice in stack.notifier.told if notice.user_id == person.id]
+    order = {row["id"]: number for number, row in enumerate(rows(person))}
+    taken = [notice for notice in stack.notifier.told if notice.user_id == person.id]
+    return sorted(taken, key=lambda notice: order[notice.request_key])
 
 
 async def texts(stack: Stack, person: Person) -> list[tuple[str, str]]:

@@ -35,7 +35,7 @@ def test_f16_with_a_wrong_keyring_nothing_is_taken_or_claimed_until_the_right_on
 
     path.write_bytes(right.as_file())
     eventually(client.is_serving)
-    eventually(lambda: client.status(waiting.delivery_id) in ("sent", "delivered"), 30)
+    eventually(lambda: client.status(waiting.delivery_id) in ("sent", "delivered"), 90)
     client.close()
     for child in (worker, relay, front):
         assert child.stop() == 0

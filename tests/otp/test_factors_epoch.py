@@ -101,6 +101,10 @@ async def lock_and_reset(person: Person) -> None:
     await person.otp.call("ResetGuessBudget", request)
 
 
+async def forget_number(person: Person) -> None:
+    await person.otp.call("ForgetProvenNumber", otp_pb2.ForgetProvenNumberRequest(user_id=person.user_id))
+
+
 # Call → the ways in which it is made, each with what it changes of what is shown: nothing (0) or something (1).
 WAYS: dict[str, list[tuple[Step, int]]] = {
     "Verify": [
@@ -130,6 +134,7 @@ WAYS: dict[str, list[tuple[Step, int]]] = {
     "SuspendFactors": [(suspend, 1)],
     "RemoveAllFactors": [(remove_all, 1)],
     "ResetGuessBudget": [(lock_and_reset, 0)],
+    "ForgetProvenNumber": [(forget_number, 0)],
 }
 
 
@@ -203,7 +208,7 @@ def test_every_column_of_an_account_is_counted_or_moves_with_every_code(otp_data
             "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = 'factors_changed'"
         ).fetchone()
     assert found is not None
-    by_codes = {"guesses", "locked_at", "totp_last_used_at", "totp_last_step", "sms_last_used_at"}
+    by_codes = {"guesses", "locked_at", "totp_last_used_at", "totp_last_step", "totp_clock", "sms_last_used_at"}
     # What is sealed changes only with its id; whose an account is never changes.
     by_others = {"user_id", "clinic_id", "totp_secret", "sms_phone"}
     counted = set(re.findall(r"new\.(\w+)", found[0].lower()))

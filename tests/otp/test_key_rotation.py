@@ -45,7 +45,7 @@ class Holder:
 @pytest.fixture
 def alone(otp: Otp) -> Iterator[None]:
     """No record of another test is in the way, and none stays that the next one's keyring could not open."""
-    empty = "TRUNCATE account, enrolment, challenge, backup_code, verdict, sealing_check"
+    empty = "TRUNCATE account, number_mark, enrolment, challenge, backup_code, verdict, sealing_check"
     otp.sql(empty)
     yield
     otp.sql(empty)

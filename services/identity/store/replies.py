@@ -20,13 +20,14 @@ CONFIRMS_FOR = timedelta(seconds=5)
 
 _KEPT = (
     f"{SIGNED_IN} JOIN replaced_token r ON r.session_id = s.id"
-    " WHERE r.digest = %(old)s AND s.reply_old = %(old)s AND s.reply_key = %(key)s AND s.reply_until > %(at)s"
+    " WHERE r.digest = %(old)s AND s.reply_old_digest = %(old)s AND s.reply_key_digest = %(key)s"
+    " AND s.reply_until > %(at)s"
 )
 _IS_FREE = "(confirming_since IS NULL OR confirming_since <= %(stale)s)"
 _AGAIN = (
     "WITH again AS (UPDATE session SET token_digest = %(new)s, last_seen_at = %(at)s,"  # noqa: S608
     " confirming_since = %(confirming_since)s"
-    " WHERE id = %(id)s AND token_digest = %(unseen)s AND reply_key = %(key)s AND reply_until > %(at)s"
+    " WHERE id = %(id)s AND token_digest = %(unseen)s AND reply_key_digest = %(key)s AND reply_until > %(at)s"
     f" AND ended_at IS NULL AND {_IS_FREE} RETURNING {SESSION_COLUMNS}, reply_device),"
     " gone AS (INSERT INTO replaced_token (digest, session_id, cause, replaced_at)"
     " SELECT %(unseen)s, id, 'replaced', %(at)s FROM again),"
@@ -62,7 +63,7 @@ class ReplyStore:
         async with self._database.connection() as connection:
             cursor = await connection.execute(_KEPT, {"old": old_digest, "key": key, "at": at})
             row = await cursor.fetchone()
-        return KeptReply(signed_in_from(row, self._numbers), row["reply_body"]) if row else None
+        return KeptReply(signed_in_from(row, self._numbers), row["reply_body_digest"]) if row else None
 
     async def again(
         self,

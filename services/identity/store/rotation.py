@@ -76,9 +76,9 @@ def rotation_values(session: Session, rotation: Rotation, event: AuditEvent) -> 
         "waiting_until": rotation.waiting_until,
         "idle_minutes": rotation.idle_minutes,
         "reply_until": kept.until if kept else None,
-        "reply_key": kept.key if kept else None,
-        "reply_old": kept.old_digest if kept else None,
-        "reply_body": kept.body if kept else None,
+        "reply_key_digest": kept.key if kept else None,
+        "reply_old_digest": kept.old_digest if kept else None,
+        "reply_body_digest": kept.body if kept else None,
         "reply_device": kept.device_id if kept else None,
         **audit.named(event),
     }

@@ -26,7 +26,7 @@ SESSION_COLUMNS = (
 """What `session_from` reads."""
 _OF_SESSION = ", ".join(f"s.{name}" for name in SESSION_COLUMNS.split(", "))
 SIGNED_IN = (
-    f"SELECT {_OF_SESSION}, s.reply_body,"  # noqa: S608 (a constant)
+    f"SELECT {_OF_SESSION}, s.reply_body_digest,"  # noqa: S608 (a constant)
     " u.email AS u_email, u.name AS u_name, u.role AS u_role, u.phone AS u_phone, u.phone_proven AS u_phone_proven,"
     " u.locale AS u_locale, u.disabled_at IS NOT NULL AS u_is_disabled, u.created_at AS u_created_at,"
     " u.password_hash IS NOT NULL AS u_has_password,"

@@ -25,7 +25,8 @@ ROTATE = (
     " verified_at = coalesce(%(verified_at)s, verified_at), proven_by = coalesce(%(proven_by)s, proven_by),"
     " enrol_after_proof = %(enrol_after_proof)s, waiting_until = %(waiting_until)s, last_seen_at = %(at)s,"
     " idle_minutes = coalesce(%(idle_minutes)s, idle_minutes), reply_until = %(reply_until)s,"
-    " reply_key = %(reply_key)s, reply_old = %(reply_old)s, reply_body = %(reply_body)s,"
+    " reply_key_digest = %(reply_key_digest)s, reply_old_digest = %(reply_old_digest)s,"
+    " reply_body_digest = %(reply_body_digest)s,"
     " reply_device = %(reply_device)s, confirming_since = NULL"
     " WHERE id = %(id)s AND token_digest = %(old)s AND ended_at IS NULL"
     f" RETURNING {SESSION_COLUMNS}),"
@@ -41,7 +42,8 @@ SEEN = (
 )
 # The reply that its token came with was seen.
 REPLY_SEEN = (
-    "UPDATE session SET reply_until = NULL, reply_key = NULL, reply_old = NULL, reply_body = NULL, reply_device = NULL,"
+    "UPDATE session SET reply_until = NULL, reply_key_digest = NULL, reply_old_digest = NULL, reply_body_digest = NULL,"
+    " reply_device = NULL,"
     " confirming_since = NULL WHERE id = %s AND token_digest = %s"
 )
 LIVE = "ended_at IS NULL AND expires_at > %(at)s AND (waiting_until IS NULL OR waiting_until > %(at)s)"
