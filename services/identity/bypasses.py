@@ -137,12 +137,10 @@ class Bypasses:
             {"bypass_id": bypass.id, "session_id": bypass.used_session_id},
         )
         has_enrolled = await self._recovery.undo(user.id, bypass.id, event)
-        factors = await self._otp.factors_of(user.id)
-        # A gateway that died between otp's word and its own note has not noted it.
-        is_new = any(bypass.used_at is not None and factor.enrolled_at >= bypass.used_at for factor in factors.factors)
-        if has_enrolled or is_new:
-            caller = OtpCaller(by.clinic.id, user.id, by.session.id, client.address)
-            await self._otp.remove_all_factors(caller, "bypass_undone")
+        # A gateway that died between otp's word and its own note has not noted it, and one may be at it just now.
+        since = None if has_enrolled else bypass.used_at or self._clock.now()
+        caller = OtpCaller(by.clinic.id, user.id, by.session.id, client.address)
+        await self._otp.remove_all_factors(caller, "bypass_undone", since)
         self._standings.forget_user(user.id)
 
     async def _someone_else(self, by: SignedIn, user_id: UserId) -> User:

@@ -86,15 +86,18 @@ class Factors:
             await held.record(_on_behalf(caller, "factors.suspended", now, cause, account))
             return suspended
 
-    async def remove_all(self, caller: Caller, cause: str) -> Account:
-        """The account without any factor, suspended or not, and without backup codes."""
+    async def remove_all(self, caller: Caller, cause: str, only_if_new_since: datetime | None = None) -> Account:
+        """The account without any factor, suspended or not, and without backup codes. `only_if_new_since`: only where
+        one was set up since; what is being set up just now ends in either case, so that none comes afterwards."""
         async with self._turns.turn(caller.user_id), self._accounts.hold(caller.user_id) as held:
             now = self._clock.now()
             account = held.account
             if account is None:
                 return self._accounts.without_row(caller.user_id, caller.clinic_id)
             await _stop(held, now)
-            if account.totp is None and account.sms is None:
+            held_now = [factor for factor in (account.totp, account.sms) if factor is not None]
+            since = only_if_new_since
+            if not held_now or (since is not None and all(factor.enrolled_at < since for factor in held_now)):
                 return account
             await held.backup_codes.remove()
             bare = replace(

@@ -1,5 +1,6 @@
 """The otp contract on gRPC: translates, decides nothing. Only identity may call it."""
 
+from datetime import UTC
 from typing import Any
 
 from countersign.otp.v1 import otp_pb2, otp_pb2_grpc
@@ -147,7 +148,8 @@ class OtpServicer(otp_pb2_grpc.OtpServicer):
         return wire.wire_factors(account, self._clock.now())
 
     async def RemoveAllFactors(self, request: otp_pb2.RemoveAllFactorsRequest, context: Any) -> otp_pb2.UserFactors:  # noqa: N802
-        account = await self._factors.remove_all(wire.caller(request.caller), wire.cause(request.cause))
+        since = request.only_if_new_since.ToDatetime(UTC) if request.HasField("only_if_new_since") else None
+        account = await self._factors.remove_all(wire.caller(request.caller), wire.cause(request.cause), since)
         return wire.wire_factors(account, self._clock.now())
 
     async def ForgetProvenNumber(  # noqa: N802

@@ -138,7 +138,7 @@ class Scene:
         await self.here.gateway.otp.suspend_factors(self.caller, "bypass")
 
     async def remove_all(self) -> None:
-        await self.here.gateway.otp.remove_all_factors(self.caller, "bypass_undone")
+        await self.here.gateway.otp.remove_all_factors(self.caller, "bypass_undone", None)
 
 
 async def scene_of(clinic: SomeClinic, *, with_factor: bool = False) -> Scene:

@@ -150,3 +150,23 @@ async def test_suspending_and_removing_are_on_record_once_and_harmless_for_who_h
         ("bypass", ["totp"]),
         ("bypass_undone", ["totp"]),
     ]
+
+
+async def test_a46_removing_only_what_is_new_ends_what_is_being_set_up_and_leaves_what_is_older(otp: Otp) -> None:
+    """A confirmation that is on its way while a bypass is undone is either seen or finds nothing to confirm."""
+    person = await otp.user().enrol_totp()
+    otp.clock.advance(timedelta(minutes=1))
+    request = otp_pb2.RemoveAllFactorsRequest(caller=person.caller(), cause="bypass_undone")
+    request.only_if_new_since.FromDatetime(otp.clock.now())
+    offer = await person.start_sms(PHONE)
+    left = await otp.call("RemoveAllFactors", request)
+    assert [factor.method for factor in left.factors] == [otp_pb2.METHOD_TOTP]
+    with pytest.raises(ServiceError, match="gone"):
+        await person.confirm(offer.enrolment_id, otp.notifier.code_to(PHONE), "sms", replace_all=True)
+    otp.clock.advance(timedelta(minutes=1))
+    assert await person.sees(person.code()) == "accepted"
+
+    offer = await person.start_sms(PHONE)
+    code = otp.notifier.code_to(PHONE)
+    assert result((await person.confirm(offer.enrolment_id, code, "sms", replace_all=True)).verdict) == "accepted"
+    assert not (await otp.call("RemoveAllFactors", request)).factors

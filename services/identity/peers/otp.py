@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -219,9 +220,12 @@ class OtpPeer:
         request = otp_pb2.SuspendFactorsRequest(caller=caller.to_wire(), cause=cause)
         return factors_of(await self._peer.call(self._peer.stub.SuspendFactors, request, _SECONDS, repeatable=True))
 
-    async def remove_all_factors(self, caller: OtpCaller, cause: str) -> UserFactors:
-        """The user has neither factor nor backup code from now on."""
+    async def remove_all_factors(self, caller: OtpCaller, cause: str, new_since: datetime | None) -> UserFactors:
+        """The user has neither factor nor backup code from now on; with a time only where one was set up since. What is
+        being set up just now ends in either case."""
         request = otp_pb2.RemoveAllFactorsRequest(caller=caller.to_wire(), cause=cause)
+        if new_since is not None:
+            request.only_if_new_since.FromDatetime(new_since)
         return factors_of(await self._peer.call(self._peer.stub.RemoveAllFactors, request, _SECONDS, repeatable=True))
 
     async def reset_guess_budget(self, clinic_id: ClinicId, user_id: UserId, cause: str) -> None:

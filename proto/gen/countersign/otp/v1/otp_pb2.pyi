@@ -867,19 +867,25 @@ class RemoveAllFactorsRequest(_message.Message):
 
     CALLER_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
+    ONLY_IF_NEW_SINCE_FIELD_NUMBER: _builtins.int
     cause: _builtins.str
     """for the audit trail, e.g. "bypass_undone" """
     @_builtins.property
     def caller(self) -> Global___Caller: ...
+    @_builtins.property
+    def only_if_new_since(self) -> _timestamp_pb2.Timestamp:
+        """set: only where one was set up since; what is being set up ends anyway"""
+
     def __init__(
         self,
         *,
         caller: Global___Caller | None = ...,
         cause: _builtins.str = ...,
+        only_if_new_since: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "only_if_new_since", b"only_if_new_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "cause", b"cause"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "cause", b"cause", "only_if_new_since", b"only_if_new_since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
