@@ -147,8 +147,12 @@ class SignIn:
             if not self._passwords.needs_rehash(stored):
                 return account
             dearer = await self._passwords.rehash(password)
-            await self._users.replace_hash(account.user.id, stored, dearer)
-            return Account(account.user, account.clinic, dearer)
+            if await self._users.replace_hash(account.user.id, stored, dearer):
+                return Account(account.user, account.clinic, dearer)
+            # Another sign-in was first, or the password was changed meanwhile: what stands now tells.
+            account = await self._users.for_sign_in(slug, email)
+            stands = account is not None and await self._passwords.is_right(password, account.password_hash)
+            return account if stands and account is not None and not account.user.is_disabled else None
 
     def _refused(self, client: Client) -> AuditEvent:
         # Names nobody, whoever it was for: the row is the same, and so is the time it takes.

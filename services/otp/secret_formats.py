@@ -165,7 +165,8 @@ def _authelia(lines: Iterable[Line]) -> Iterator[Read]:
 def _configuration(_: str, node: yaml.Node) -> Entry:
     if not isinstance(node, yaml.MappingNode):
         raise UnusableEntry("This is no configuration of Authelia's export.")
-    given = {key.value: value.value for key, value in node.value if isinstance(value, yaml.ScalarNode)}
+    plain_pairs = [pair for pair in node.value if all(isinstance(part, yaml.ScalarNode) for part in pair)]
+    given = {key.value: value.value for key, value in plain_pairs}
     try:
         plain = base64.b64decode(given.get("secret", ""), validate=True).decode("ascii")
     except ValueError:

@@ -1,5 +1,6 @@
 """People of another system: the operator's command, beside the running services."""
 
+import asyncio
 import json
 import stat
 from collections.abc import Sequence
@@ -189,3 +190,13 @@ async def test_many_people_come_in_batches(clinic: SomeClinic, tmp_path: Path, c
         "SELECT count(*) AS n FROM audit_event WHERE clinic_id = %s AND kind = 'user.imported'", [clinic.id]
     )
     assert events["n"] == count
+
+
+async def test_first_sign_ins_at_once_all_get_in_whichever_of_them_writes_the_new_hash(
+    clinic: SomeClinic, tmp_path: Path
+) -> None:
+    """A double click: all compare with the old hash, one replaces it, and none is told that the password is wrong."""
+    await imported(clinic, tmp_path, [someone("Mina", password_hash=bcrypt_of(PASSWORD))])
+    mina = person_of(clinic, "mina@harbour.example")
+    answers = await asyncio.gather(*(mina.try_sign_in() for _ in range(4)))
+    assert [answer.status_code for answer in answers] == [201] * 4

@@ -151,6 +151,8 @@ totp_configurations:
       secret: {wrapped}
     - just text
     - username: dan
+      ? [not, a, name]
+      : nothing
 """
 
 

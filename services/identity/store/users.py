@@ -72,12 +72,14 @@ class UserStore:
         found: str | None = row["password_hash"] if row else None
         return found
 
-    async def replace_hash(self, user_id: UserId, old: str, new: str) -> None:
-        """Puts a dearer hash of the same password in place of the one it was compared with."""
+    async def replace_hash(self, user_id: UserId, old: str, new: str) -> bool:
+        """Puts a dearer hash of the same password in place of the one it was compared with; False where that one is no
+        more."""
         async with self._database.connection() as connection:
-            await connection.execute(
+            cursor = await connection.execute(
                 "UPDATE app_user SET password_hash = %s WHERE id = %s AND password_hash = %s", [new, user_id, old]
             )
+        return cursor.rowcount == 1
 
     async def change_own(
         self,
