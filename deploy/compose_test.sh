@@ -22,12 +22,12 @@ clean_up() {
     docker compose ps --all || true
     docker compose logs --no-color --tail 15 || true
   fi
-  docker compose down --volumes --timeout 5 --remove-orphans >/dev/null 2>&1 || true
+  docker compose --profile "*" down --volumes --timeout 5 --remove-orphans >/dev/null 2>&1 || true
   exit "$code"
 }
 trap clean_up EXIT INT TERM
 
-docker compose down --volumes --timeout 5 --remove-orphans >/dev/null 2>&1 || true
+docker compose --profile "*" down --volumes --timeout 5 --remove-orphans >/dev/null 2>&1 || true
 began=$(date +%s)
 docker compose up --build --wait --quiet-pull
 echo "up, built and healthy in $(($(date +%s) - began)) s"

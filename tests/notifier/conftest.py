@@ -128,7 +128,8 @@ def standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standin]:
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
-    server = EmbeddedRedis(tmp_path_factory.mktemp("broker"), free_port(), password=BROKER_PASSWORD)
+    folder, options = tmp_path_factory.mktemp("broker"), ["databases 256"]  # one for each notifier that is made
+    server = EmbeddedRedis(folder, free_port(), password=BROKER_PASSWORD, options=options)
     server.start()
     yield server
     server.stop()
@@ -303,7 +304,7 @@ MakeNotifier = Callable[..., Notifier]
 
 
 @pytest.fixture(scope="session")
-def make_notifier(
+def make_lasting_notifier(
     database: MakeDatabase,
     certificates: MakeCertificates,
     broker: EmbeddedRedis,
@@ -311,7 +312,8 @@ def make_notifier(
     keyring_file: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[MakeNotifier]:
-    """Makes a notifier with a database of its own; nothing runs yet. Settings without their prefix are taken over."""
+    """Makes a notifier with a database of its own; nothing runs yet. Settings without their prefix are taken over.
+    It is stopped by whoever asked for it, at the latest when all tests have run."""
     made: list[Notifier] = []
 
     def make(**changed: str) -> Notifier:
@@ -345,6 +347,20 @@ def make_notifier(
         notifier.stop()
 
 
+@pytest.fixture
+def make_notifier(make_lasting_notifier: MakeNotifier) -> Iterator[MakeNotifier]:
+    """The same for one test: what it started ends with it."""
+    made: list[Notifier] = []
+
+    def make(**changed: str) -> Notifier:
+        made.append(make_lasting_notifier(**changed))
+        return made[-1]
+
+    yield make
+    for notifier in made:
+        notifier.stop()
+
+
 @pytest.fixture(scope="session")
 def receiver() -> Iterator[CallbackReceiver]:
     receiver = CallbackReceiver()
@@ -354,9 +370,9 @@ def receiver() -> Iterator[CallbackReceiver]:
 
 
 @pytest.fixture(scope="session")
-def running(make_notifier: MakeNotifier, receiver: CallbackReceiver) -> Iterator[Notifier]:
+def running(make_lasting_notifier: MakeNotifier, receiver: CallbackReceiver) -> Iterator[Notifier]:
     """The whole notifier: front, relay and worker, with callbacks, and a provider timeout fit for tests."""
-    notifier = make_notifier(callback_url=receiver.url, twilio_timeout_seconds="1")
+    notifier = make_lasting_notifier(callback_url=receiver.url, twilio_timeout_seconds="1")
     notifier.run().close()
     receiver.client = notifier.client("identity")
     yield notifier

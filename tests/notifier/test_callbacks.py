@@ -13,9 +13,9 @@ ADDRESS = "https://clinic.example/auth/v1/webhooks/twilio/status"
 
 
 @pytest.fixture(scope="module")
-def notifier(make_notifier: MakeNotifier) -> Iterator[Notifier]:
+def notifier(make_lasting_notifier: MakeNotifier) -> Iterator[Notifier]:
     """One whose public address nobody answers at, so that callbacks come from these tests alone."""
-    notifier = make_notifier(public_url="https://clinic.example/auth/", twilio_timeout_seconds="1")
+    notifier = make_lasting_notifier(public_url="https://clinic.example/auth/", twilio_timeout_seconds="1")
     notifier.run().close()
     yield notifier
     notifier.stop()

@@ -32,8 +32,8 @@ def server() -> Iterator[MailServer]:
 
 
 @pytest.fixture(scope="module")
-def mailing(make_notifier: MakeNotifier, server: MailServer) -> Iterator[Notifier]:
-    notifier = make_notifier(
+def mailing(make_lasting_notifier: MakeNotifier, server: MailServer) -> Iterator[Notifier]:
+    notifier = make_lasting_notifier(
         smtp_host="localhost", smtp_port=str(server.port), smtp_security="none", smtp_from="x@y.example"
     )
     notifier.run().close()
