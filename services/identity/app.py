@@ -25,6 +25,7 @@ from services.identity.gateway import Gateway
 from services.identity.guards import check_declared
 from services.identity.middleware import Edge
 from services.identity.pages import router as pages
+from services.identity.pages.rendering import Pages
 
 
 def create_app(gateway: Gateway) -> FastAPI:
@@ -39,6 +40,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.gateway = gateway
+    app.state.pages = Pages()
     for module in (
         *(sessions, me, two_factor, clinic, security, integrations, users, requirements, activations, apps, machines),
         *(audit, bypasses, devices, forward_auth, notices),

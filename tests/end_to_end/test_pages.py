@@ -73,11 +73,9 @@ def test_the_whole_story_in_a_browser(clinic: Clinic, page: Page, tmp_path: Path
     assert page.locator(".key").inner_text().replace(" ", "") == secret
     phone = Authenticator(secret)
     page.get_by_label("six digits").fill(phone.wrong_code())
-    page.get_by_role("button", name="Turn it on").click()
     expect(page.get_by_role("alert")).to_be_visible()
     assert parse_qs(urlsplit(scanned(page, tmp_path)).query)["secret"] == [secret], "the same key after a typing error"
     page.get_by_label("six digits").fill(phone.code())
-    page.get_by_role("button", name="Turn it on").click()
 
     codes = page.get_by_role("list", name="Backup codes").get_by_role("listitem").all_inner_texts()
     assert len(codes) == 10
@@ -94,10 +92,8 @@ def test_the_whole_story_in_a_browser(clinic: Clinic, page: Page, tmp_path: Path
     expect(box).to_be_visible()
     assert box.get_attribute("autocomplete") == "one-time-code"
     box.fill(phone.last_code())
-    page.get_by_role("button", name="Go on").click()
     expect(page.get_by_role("alert")).to_be_visible()
     page.get_by_label("Six digits").fill(phone.code())
-    page.get_by_role("button", name="Go on").click()
     expect(page.get_by_role("heading", name=person.name)).to_be_visible()
     page.get_by_role("button", name="Sign out").click()
 
@@ -145,7 +141,6 @@ def test_a_text_message_in_the_browser(shared: Clinic, page: Page) -> None:
     page.get_by_label("Mobile number").fill(number)
     page.get_by_role("button", name="Text me a code").click()
     page.get_by_label(re.compile("six digits", re.I)).fill(shared.texted(number))
-    page.get_by_role("button", name=re.compile("turn it on|go on", re.I)).click()
     expect(page.get_by_role("list", name="Backup codes").get_by_role("listitem")).to_have_count(10)
 
 
@@ -154,7 +149,6 @@ def test_an_administrator_requires_it_of_everyone_in_the_browser(clinic: Clinic,
     clinic.desk.enrol_totp(clinic.admin)
     sign_in(page, clinic.stack, clinic.admin)
     page.get_by_label("Six digits").fill(clinic.admin.app.code())
-    page.get_by_role("button", name="Go on").click()
     page.get_by_role("checkbox").check()
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("checkbox")).to_be_checked()

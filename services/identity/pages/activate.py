@@ -12,7 +12,6 @@ from services.identity.pages.clinic_cookie import remember_clinic
 from services.identity.pages.form import BeforeSignIn, fields_of
 from services.identity.pages.rendering import lead_to, page
 from services.identity.pages.route import PageRoute
-from services.identity.pages.words import STATUS, told
 from services.identity.password_rules import LEAST, MOST
 from services.identity.store.activations import Activation
 
@@ -44,10 +43,9 @@ def _activate(
 ) -> Response:
     form = BeforeSignIn(request, gateway)
     response = page(
-        gateway,
+        request,
         "activate.html",
-        STATUS.get(refusal.code, 400) if refusal else 200,
-        wrong=told(refusal) if refusal else "",
+        refusal=refusal,
         csrf=form.token,
         token=token,
         is_reset=found.kind is ActivationKind.RESET,

@@ -1,47 +1,48 @@
 """The second factor: a code from the app, by text message or from the list, at sign-in and before a change."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from services.common.errors import ErrorCode, ServiceError
 from services.identity.gateway import Gateway
 from services.identity.guards import Access, Admits, GatewayDep
 from services.identity.model import Method, SessionState
-from services.identity.pages.form import fields_of
-from services.identity.pages.rendering import csrf_of, lead_to, new_key, page
-from services.identity.pages.route import RETURNS, PageRoute
+from services.identity.pages.form import Fields, fields_of
+from services.identity.pages.rendering import lead_to, new_key, page, speech_of
+from services.identity.pages.route import PageRoute, may_return
 from services.identity.pages.way_back import WAY_ON, lead_on
-from services.identity.pages.words import STATUS, delivery_in_words, told
+from services.identity.pages.words import delivery_in_words
 from services.identity.sessions import Standing
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 _Proving = Annotated[Access, Depends(Admits.waiting(repeats=True))]
 _Live = Annotated[Access, Depends(Admits.waiting())]
-_OTHERS = {
-    Method.TOTP: "Use my authenticator app",
-    Method.SMS: "Get a text message",
-    Method.BACKUP_CODE: "Use a backup code",
-}
-
-_HELD_UP = " (few arrive just now)"
+_OWN = frozenset({"csrf", "key", "method", "code", "then", "waiting", "remember"})
+"""Fields of the code's own forms; no form that may wait for a code has one of these names."""
 
 
 @router.get("/code")
 async def get_code(request: Request, access: _Live, gateway: GatewayDep, method: str = "", then: str = "") -> Response:
-    return await _code(request, access, gateway, method, then)
+    return await _code(request, access, gateway, _Asked(method, then))
+
+
+@router.post("/code/before")
+async def post_before(request: Request, access: _Live, gateway: GatewayDep, then: str = "") -> Response:
+    """A form that needs a fresh code first: what was typed goes along, and is sent on afterwards."""
+    return await _code(request, access, gateway, _Asked.of(await fields_of(request), then or None))
 
 
 @router.post("/code")
 async def post_code(request: Request, access: _Proving, gateway: GatewayDep) -> Response:
     fields = await fields_of(request)
-    then = fields("then")
+    asked = _Asked.of(fields)
     try:
-        method = Method(fields("method"))
+        method = Method(asked.method)
     except ValueError:
         return lead_to(gateway, "/code")
     try:
@@ -52,9 +53,10 @@ async def post_code(request: Request, access: _Proving, gateway: GatewayDep) -> 
     except ServiceError as error:
         if error.code is ErrorCode.ENROLMENT_REQUIRED or error.code is ErrorCode.UNAUTHENTICATED:
             raise
-        return await _code(request, access, gateway, method, then, error)
-    if view.standing.state is SessionState.ACTIVE and then in RETURNS:
-        response = lead_to(gateway, f"{then}?done=stepped-up")
+        return await _code(request, access, gateway, asked, error)
+    response: Response
+    if view.standing.state is SessionState.ACTIVE and may_return(asked.then):
+        response = asked.lead_back(gateway)
     else:
         response = lead_on(request, gateway, view.standing.state)
     response.set_cookie(**gateway.cookies.session(view.token or ""))
@@ -66,18 +68,41 @@ async def post_code(request: Request, access: _Proving, gateway: GatewayDep) -> 
 @router.post("/code/text")
 async def post_text(request: Request, access: _Live, gateway: GatewayDep) -> Response:
     """Sends a code by text message."""
-    then = (await fields_of(request))("then")
+    asked = replace(_Asked.of(await fields_of(request)), method=Method.SMS.value)
     try:
         await gateway.two_factor.send_sms(access.signed_in, access.client)
     except ServiceError as error:
         if error.code in (ErrorCode.ENROLMENT_REQUIRED, ErrorCode.UNAUTHENTICATED):
             raise
-        return await _code(request, access, gateway, Method.SMS, then, error)
-    return lead_to(gateway, f"/code?method=sms{f'&then={then}' if then in RETURNS else ''}")
+        return await _code(request, access, gateway, asked, error)
+    if asked.carried:
+        return await _code(request, access, gateway, asked)
+    return lead_to(gateway, f"/code?method=sms{f'&then={asked.then}' if may_return(asked.then) else ''}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Which way was chosen, the page that comes afterwards, and the form that waits for the code."""
+
+    method: str
+    then: str
+    carried: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, fields: Fields, then: str | None = None) -> "_Asked":
+        carried = tuple((name, value) for name, value in fields.all() if name not in _OWN and "password" not in name)
+        is_waiting = then is not None or fields("waiting") == "yes"
+        return cls(fields("method"), then or fields("then"), carried if is_waiting else ())
+
+    def lead_back(self, gateway: Gateway) -> Response:
+        """To the page, or with the form that waited: browsers send it again (RFC 9110, 15.4.8)."""
+        if self.carried:
+            return RedirectResponse(f"{gateway.settings.path_prefix}{self.then}", 307)
+        return lead_to(gateway, f"{self.then}?done=stepped-up")
 
 
 async def _code(
-    request: Request, access: Access, gateway: Gateway, asked: str, then: str, refusal: ServiceError | None = None
+    request: Request, access: Access, gateway: Gateway, asked: _Asked, refusal: ServiceError | None = None
 ) -> Response:
     standing = await gateway.standings.view(access.signed_in)
     methods = standing.methods
@@ -88,26 +113,21 @@ async def _code(
     if standing.state is SessionState.ENROLMENT_REQUIRED or (standing.state is SessionState.ACTIVE and not methods):
         return lead_to(gateway, WAY_ON[standing.state])
     stepping_up = standing.state is SessionState.ACTIVE
-    method = next((one for one in methods if one == asked), methods[0] if methods else None)
+    method = next((one for one in methods if one == asked.method), methods[0] if methods else None)
     values: dict[str, Any] = {
-        "csrf": csrf_of(gateway, access.session),
         "form_key": new_key(),
-        "heading": "One fresh code, please" if stepping_up else "Enter your code",
-        "reason": "Before this is changed we make sure that it is you." if stepping_up else "",
         "method": method.value if method else "",
         "others": [
-            {"method": one.value, "words": _OTHERS[one] + (_HELD_UP if one in standing.degraded else "")}
-            for one in methods
-            if one is not method
+            {"method": one.value, "is_held_up": one in standing.degraded} for one in methods if one is not method
         ],
         "held_up": method in standing.degraded,
-        "then": then if then in RETURNS else "",
+        "then": asked.then if may_return(asked.then) else "",
+        "carried": asked.carried,
         "stepping_up": stepping_up,
         "remember_days": 0 if stepping_up else _days(request, access, gateway, standing, method),
-        "sms": await _text_sent(access, gateway) if method is Method.SMS else None,
+        "sms": await _text_sent(request, access, gateway) if method is Method.SMS else None,
     }
-    status = STATUS.get(refusal.code, 400) if refusal else 200
-    return page(gateway, "code.html", status, wrong=told(refusal) if refusal else "", **values)
+    return page(request, "code.html", access=access, refusal=refusal, **values)
 
 
 def _days(request: Request, access: Access, gateway: Gateway, standing: Standing, method: Method | None) -> int:
@@ -117,7 +137,7 @@ def _days(request: Request, access: Access, gateway: Gateway, standing: Standing
     return standing.remember_device_minutes // (24 * 60)
 
 
-async def _text_sent(access: Access, gateway: Gateway) -> dict[str, str] | None:
+async def _text_sent(request: Request, access: Access, gateway: Gateway) -> dict[str, str] | None:
     """How the newest message fares; None where none was sent in this sign-in."""
     try:
         sent = await gateway.two_factor.sms(access.signed_in)
@@ -127,4 +147,7 @@ async def _text_sent(access: Access, gateway: Gateway) -> dict[str, str] | None:
         raise
     if sent.expires_at <= gateway.clock.now():
         return None
-    return {"phone_hint": sent.phone_hint, "words": delivery_in_words(sent.delivery_status, sent.delivery_detail)}
+    return {
+        "phone_hint": sent.phone_hint,
+        "words": delivery_in_words(speech_of(request), sent.delivery_status, sent.delivery_detail),
+    }

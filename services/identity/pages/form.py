@@ -28,6 +28,9 @@ class Fields:
         """The field's text, or '' where it was not sent."""
         return self._values.get(name, "")
 
+    def all(self) -> list[tuple[str, str]]:
+        return list(self._values.items())
+
 
 async def fields_of(request: Request) -> Fields:
     """Raises `invalid-request` for what no form of ours sends."""

@@ -14,7 +14,7 @@ from services.identity.pages.form import fields_of
 from services.identity.pages.rendering import csrf_of, lead_to, page
 from services.identity.pages.route import PageRoute
 from services.identity.pages.set_up import codes_page
-from services.identity.pages.words import METHOD_NAMES, ROLE_NAMES, STATUS, told
+from services.identity.pages.words import METHOD_NAMES, ROLE_NAMES
 from services.identity.policy_words import (
     RuleChange,
 )
@@ -28,12 +28,12 @@ _SHOWN_HERE = (ErrorCode.CONFLICT, ErrorCode.REQUIRED_BY_POLICY, ErrorCode.NOT_F
 
 
 @router.get("/me")
-async def get_me(access: _Active, gateway: GatewayDep, done: str = "") -> Response:
-    return await _me(access, gateway, done=done)
+async def get_me(request: Request, access: _Active, gateway: GatewayDep, done: str = "") -> Response:
+    return await _me(request, access, gateway, done=done)
 
 
 @router.post("/me/notices/{notice_id}/dismiss")
-async def post_dismiss(access: _Active, gateway: GatewayDep, notice_id: str) -> Response:
+async def post_dismiss(request: Request, access: _Active, gateway: GatewayDep, notice_id: str) -> Response:
     try:
         await gateway.notices.dismiss(access.signed_in, notice_id)
     except ServiceError as error:
@@ -43,21 +43,23 @@ async def post_dismiss(access: _Active, gateway: GatewayDep, notice_id: str) -> 
 
 
 @router.post("/me/two-factor/{method}/remove")
-async def post_remove(access: _Fresh, gateway: GatewayDep, method: Literal["totp", "sms"]) -> Response:
+async def post_remove(
+    request: Request, access: _Fresh, gateway: GatewayDep, method: Literal["totp", "sms"]
+) -> Response:
     try:
         await gateway.two_factor.remove(access.signed_in, access.client, Method(method))
     except ServiceError as error:
-        return await _me_with(access, gateway, error)
+        return await _me_with(request, access, gateway, error)
     return lead_to(gateway, "/me?done=turned-off")
 
 
 @router.post("/me/backup-codes")
-async def post_backup_codes(access: _Fresh, gateway: GatewayDep) -> Response:
+async def post_backup_codes(request: Request, access: _Fresh, gateway: GatewayDep) -> Response:
     try:
         codes = await gateway.two_factor.make_backup_codes(access.signed_in, access.client)
     except ServiceError as error:
-        return await _me_with(access, gateway, error)
-    return codes_page(access, gateway, codes, "Your new backup codes")
+        return await _me_with(request, access, gateway, error)
+    return codes_page(request, access, gateway, codes, "Your new backup codes")
 
 
 @router.post("/clinic/two-factor")
@@ -72,17 +74,19 @@ async def post_rule(request: Request, access: _FreshAdministrator, gateway: Gate
     try:
         await gateway.clinics.change_security(access.signed_in, access.client, change, versions)
     except ServiceError as error:
-        return await _me_with(access, gateway, error)
+        return await _me_with(request, access, gateway, error)
     return lead_to(gateway, f"/me?done={'rule-on' if require else 'rule-off'}")
 
 
-async def _me_with(access: Access, gateway: Gateway, error: ServiceError) -> Response:
+async def _me_with(request: Request, access: Access, gateway: Gateway, error: ServiceError) -> Response:
     if error.code not in _SHOWN_HERE:
         raise error
-    return await _me(access, gateway, refusal=error)
+    return await _me(request, access, gateway, refusal=error)
 
 
-async def _me(access: Access, gateway: Gateway, done: str = "", refusal: ServiceError | None = None) -> Response:
+async def _me(
+    request: Request, access: Access, gateway: Gateway, done: str = "", refusal: ServiceError | None = None
+) -> Response:
     overview = await gateway.two_factor.overview(access.signed_in)
     held = {factor.method: factor for factor in overview.factors.factors}
     shown = [
@@ -110,5 +114,4 @@ async def _me(access: Access, gateway: Gateway, done: str = "", refusal: Service
         "codes_left": overview.factors.backup_codes_remaining,
         "rule": await gateway.clinics.security(access.signed_in) if user.role is Role.ADMIN else None,
     }
-    status = STATUS.get(refusal.code, 400) if refusal else 200
-    return page(gateway, "me.html", status, done=done, wrong=told(refusal) if refusal else "", **values)
+    return page(request, "me.html", access=access, refusal=refusal, done=done, **values)

@@ -1,54 +1,106 @@
-"""Draws pages: templates with what every one of them needs, and the headers that keep a page to itself.
+"""Draws pages: templates in the reader's language with what every one of them needs, and the headers that keep a page
+to itself.
 
-Whatever comes from a person is escaped by Jinja; a page loads its own style sheet and pictures and nothing else.
+Whatever comes from a person is escaped by Jinja; a page loads its own style sheet, script and pictures
+and nothing else.
 """
 
 import secrets
-from functools import cache
+from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse
 
+from services.common.errors import ServiceError
+from services.common.logs import request_id_var
 from services.identity.gateway import Gateway
-from services.identity.model import Session
+from services.identity.guards import Access
+from services.identity.model import Role, Session, SessionState
+from services.identity.pages.assets import address
+from services.identity.pages.languages import LANGUAGES, Languages, Speech
+from services.identity.pages.said_after import DONE
+from services.identity.pages.words import STATUS, errors_by_field, told
 
-_POLICY = "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
+_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'nonce-{}'; connect-src 'self'; img-src 'self' data:;"
+    " base-uri 'none'; frame-ancestors 'none'; {}"
+)
 # With no-referrer browsers send `Origin: null` with our own forms; this tells no path either.
-_HEADERS = {"Referrer-Policy": "strict-origin"}
-DONE = {
-    "password-saved": "Your password is saved. Sign in with it now.",
-    "signed-out": "You are signed out.",
-    "stepped-up": "Thank you. For the next five minutes you can make changes here.",
-    "turned-off": "That way to sign in is turned off.",
-    "rule-on": "From now on everyone in your clinic needs two-factor authentication.",
-    "rule-off": "Two-factor authentication is no longer required of everyone.",
-    "idle": "You were signed out because nothing happened for a while. Please sign in again.",
-    "over": "Your sign-in has ended. Please sign in again.",
-}
-"""What an address may ask a page to say, by name; nothing from an address is shown as it is."""
+_HEADERS = {"Referrer-Policy": "strict-origin", "Vary": "Accept-Language"}
+_FOLDER = Path(__file__).with_name("templates")
 
 
-def page(gateway: Gateway, template: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """The template as a response. `done` in the values is a name of `DONE`."""
-    settings = gateway.settings
-    said = DONE.get(values.pop("done", "") or "", "")
-    text = (
-        _environment()
-        .get_template(template)
-        .render(
-            product_name=settings.product_name,
-            support_contact=settings.support_contact,
-            link=lambda path: f"{settings.path_prefix}{path}",
-            done=said,
-            wrong=values.pop("wrong", ""),
-            **values,
-        )
-    )
+class Pages:
+    """The templates, once a language."""
+
+    def __init__(self) -> None:
+        self._languages = Languages()
+        self._environments: Mapping[str, Environment] = {
+            language: _environment(self._languages.speeches[language]) for language in LANGUAGES
+        }
+
+    def speech_for(self, request: Request) -> Speech:
+        return self._languages.asked_for(request.headers.get("accept-language", ""))
+
+    def drawn(self, speech: Speech, template: str, values: dict[str, Any]) -> str:
+        return self._environments[speech.language].get_template(template).render(values)
+
+
+def speech_of(request: Request) -> Speech:
+    """How to talk to whoever asks."""
+    pages: Pages = request.app.state.pages
+    return pages.speech_for(request)
+
+
+def page(
+    request: Request,
+    template: str,
+    status: int = 200,
+    *,
+    access: Access | None = None,
+    refusal: ServiceError | None = None,
+    done: str = "",
+    **values: Any,
+) -> HTMLResponse:
+    """The template as a response, to whoever is signed in (`access`).
+
+    `done` is a name of `DONE`. A `refusal` is said on top, by its fields beside them, and gives the status; `wrong`
+    in the values takes the place of its sentence.
+    """
+    pages: Pages = request.app.state.pages
+    gateway: Gateway = request.app.state.gateway
+    settings, speech, nonce = gateway.settings, pages.speech_for(request), secrets.token_urlsafe(16)
+    zone = access.clinic.timezone if access else "UTC"
+    shown = {
+        "product_name": settings.product_name,
+        "support_contact": settings.support_contact,
+        "link": lambda path: f"{settings.path_prefix}{path}",
+        "asset": lambda name: f"{settings.path_prefix}{address(name)}",
+        "language": speech.language,
+        "heard": speech.heard,
+        "span": speech.span,
+        "moment": partial(_moment, speech, zone),
+        "day": partial(_day, speech, zone),
+        "nonce": nonce,
+        "request_id": request_id_var.get(),
+        "done": speech.say(DONE.get(done, "")),
+        "wrong": told(speech, refusal) if refusal else "",
+        "errors": errors_by_field(speech, refusal),
+        "signed_in": _who(gateway, access),
+        "path": request.scope["path"],
+        **values,
+    }
+    if refusal is not None:
+        status = STATUS.get(refusal.code, 400)
     # A form's answer may lead back to an app of ours on another origin; browsers hold redirects to this, too.
     forms = " ".join(["form-action 'self'", *sorted(settings.origins)])
-    return HTMLResponse(text, status, headers={**_HEADERS, "Content-Security-Policy": f"{_POLICY}; {forms}"})
+    headers = {**_HEADERS, "Content-Security-Policy": _POLICY.format(nonce, forms)}
+    return HTMLResponse(pages.drawn(speech, template, shown), status, headers=headers)
 
 
 def lead_to(gateway: Gateway, path: str) -> RedirectResponse:
@@ -65,12 +117,36 @@ def new_key() -> str:
     return secrets.token_urlsafe(24)
 
 
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+def _who(gateway: Gateway, access: Access | None) -> dict[str, Any] | None:
+    """What the head of a page says of whoever is signed in; `is_active`: the other pages are open to them."""
+    if access is None:
+        return None
+    return {
+        "name": access.user.name,
+        "email": access.user.email,
+        "clinic": access.clinic.name,
+        "is_admin": access.user.role is Role.ADMIN,
+        "is_active": access.state is SessionState.ACTIVE,
+        "csrf": csrf_of(gateway, access.session),
+    }
+
+
+def _moment(speech: Speech, zone: str, at: datetime | None) -> str:
+    return speech.moment(at, zone) if at else ""
+
+
+def _day(speech: Speech, zone: str, at: datetime | None) -> str:
+    return speech.day(at, zone) if at else ""
+
+
+def _environment(speech: Speech) -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(_FOLDER),
         autoescape=select_autoescape(default=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
     )
+    made.install_gettext_translations(speech.catalogue, newstyle=True)  # type: ignore[attr-defined]
+    return made

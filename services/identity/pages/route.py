@@ -1,31 +1,39 @@
 """What a page does with a refusal: leads to the page that is the way forward, or says in plain words what is wrong."""
 
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from services.common.errors import ErrorCode, ServiceError
 from services.identity.gateway import Gateway
 from services.identity.guards import is_foreign
 from services.identity.model import EndCause
 from services.identity.pages.clinic_cookie import remembered_clinic
-from services.identity.pages.rendering import lead_to, page
+from services.identity.pages.marking import marked
+from services.identity.pages.rendering import lead_to, page, speech_of
 from services.identity.pages.way_back import keep_way_back
-from services.identity.pages.words import STATUS, told
+from services.identity.pages.words import told
 
 _LED_TO: Mapping[ErrorCode, str] = {ErrorCode.SECOND_FACTOR_REQUIRED: "/code", ErrorCode.ENROLMENT_REQUIRED: "/set-up"}
 _HEADINGS: Mapping[ErrorCode, str] = {
-    ErrorCode.GONE: "This link is over",
-    ErrorCode.NOT_FOUND: "This is not here",
-    ErrorCode.FORBIDDEN: "That did not work",
-    ErrorCode.UNAVAILABLE: "Just a moment",
-    ErrorCode.TOO_MANY_ATTEMPTS: "Please wait a little",
+    ErrorCode.GONE: marked("This link is over"),
+    ErrorCode.NOT_FOUND: marked("This is not here"),
+    ErrorCode.FORBIDDEN: marked("That did not work"),
+    ErrorCode.UNAVAILABLE: marked("Just a moment"),
+    ErrorCode.TOO_MANY_ATTEMPTS: marked("Please wait a little"),
 }
-RETURNS = frozenset({"/me", "/set-up"})
-"""Where a fresh code may lead back to; nothing else that an address names is followed (A64)."""
+_NOT_POSSIBLE = marked("That is not possible")
+_RETURNS = re.compile(r"/(me|set-up|clinic|users|audit)(/[A-Za-z0-9_-]{1,64}){0,4}")
+
+
+def may_return(path: str) -> bool:
+    """Whether a fresh code may lead back to this page of ours; nothing else that an address names is followed (A64)."""
+    return _RETURNS.fullmatch(path) is not None
+
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -67,14 +75,19 @@ def _refusal(request: Request, error: ServiceError) -> Response:
         return response
     if error.code is ErrorCode.STEP_UP_REQUIRED:
         path = request.scope["path"]
-        return lead_to(gateway, f"/code?then={path if path in RETURNS else '/me'}")
+        if request.method == "POST" and may_return(path):
+            # With what was typed: it goes on with the code, and is sent again by the browser (RFC 9110, 15.4.8).
+            return RedirectResponse(f"{gateway.settings.path_prefix}/code/before?then={path}", 307)
+        return lead_to(gateway, f"/code?then={path if may_return(path) else '/me'}")
     if error.code in _LED_TO:
         return lead_to(gateway, _LED_TO[error.code])
+    speech = speech_of(request)
     return page(
-        gateway,
+        request,
         "notice.html",
-        STATUS.get(error.code, 400),
-        heading=_HEADINGS.get(error.code, "That is not possible"),
-        sentence=told(error),
-        on={"path": "/me", "words": "Go on"},
+        refusal=error,
+        wrong="",
+        heading=speech.say(_HEADINGS.get(error.code, _NOT_POSSIBLE)),
+        sentence=told(speech, error),
+        on="/me",
     )

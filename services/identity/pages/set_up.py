@@ -24,7 +24,7 @@ from services.identity.pages.form import fields_of
 from services.identity.pages.rendering import csrf_of, lead_to, new_key, page
 from services.identity.pages.route import PageRoute
 from services.identity.pages.way_back import forget_way_back, lead_on, way_back
-from services.identity.pages.words import STATUS, in_fours, told
+from services.identity.pages.words import in_fours
 from services.identity.phones import normalised
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -51,8 +51,8 @@ _TRY_AGAIN = (
 
 
 @router.get("/set-up")
-async def get_set_up(access: _Enrolling, gateway: GatewayDep) -> Response:
-    return await _set_up(access, gateway)
+async def get_set_up(request: Request, access: _Enrolling, gateway: GatewayDep) -> Response:
+    return await _set_up(request, access, gateway)
 
 
 @router.post("/set-up/phone")
@@ -63,23 +63,23 @@ async def post_phone(request: Request, access: _Enrolling, gateway: GatewayDep) 
     try:
         await gateway.accounts.change(access.signed_in, access.standing, access.client, OwnChange(phone=phone))
     except ServiceError as error:
-        return await _beside(access, gateway, error, phone)
+        return await _beside(request, access, gateway, error, phone)
     return lead_to(gateway, "/set-up")
 
 
 @router.post("/set-up/totp")
-async def post_totp(access: _Enrolling, gateway: GatewayDep) -> Response:
+async def post_totp(request: Request, access: _Enrolling, gateway: GatewayDep) -> Response:
     assert access.standing is not None
     try:
         found = await gateway.two_factor.start_totp(access.signed_in, access.standing, access.client)
     except ServiceError as error:
-        return await _beside(access, gateway, error)
+        return await _beside(request, access, gateway, error)
     return lead_to(gateway, f"/set-up/totp/{found.id}")
 
 
 @router.get("/set-up/totp/{enrolment_id}")
-async def get_totp(access: _Known, gateway: GatewayDep, enrolment_id: str) -> Response:
-    return await _totp(access, gateway, enrolment_id)
+async def get_totp(request: Request, access: _Known, gateway: GatewayDep, enrolment_id: str) -> Response:
+    return await _totp(request, access, gateway, enrolment_id)
 
 
 @router.post("/set-up/totp/{enrolment_id}")
@@ -92,7 +92,7 @@ async def post_totp_code(request: Request, access: _Confirming, gateway: Gateway
     except ServiceError as error:
         if error.code not in _TRY_AGAIN:
             raise
-        return await _totp(access, gateway, enrolment_id, error)
+        return await _totp(request, access, gateway, enrolment_id, error)
     return _enrolled(request, access, gateway, enrolled)
 
 
@@ -104,14 +104,14 @@ async def post_sms(request: Request, access: _Enrolling, gateway: GatewayDep) ->
         number = normalised(typed, access.clinic.country) if typed else None
         found = await gateway.two_factor.start_sms(access.signed_in, access.standing, access.client, number)
     except ServiceError as error:
-        return await _beside(access, gateway, error, typed)
-    return _sms(access, gateway, found.id, found.phone_hint)
+        return await _beside(request, access, gateway, error, typed)
+    return _sms(request, access, gateway, found.id, found.phone_hint)
 
 
 @router.get("/set-up/sms/{enrolment_id}")
-async def get_sms(access: _Known, gateway: GatewayDep, enrolment_id: str) -> Response:
+async def get_sms(request: Request, access: _Known, gateway: GatewayDep, enrolment_id: str) -> Response:
     """Where a reload leads that has lost the number."""
-    return _sms(access, gateway, enrolment_id, "")
+    return _sms(request, access, gateway, enrolment_id, "")
 
 
 @router.post("/set-up/sms/{enrolment_id}")
@@ -130,11 +130,13 @@ async def post_sms_code(request: Request, access: _Confirming, gateway: GatewayD
     except ServiceError as error:
         if error.code not in _TRY_AGAIN:
             raise
-        return _sms(access, gateway, enrolment_id, fields("phone_hint")[:40], error)
+        return _sms(request, access, gateway, enrolment_id, fields("phone_hint")[:40], error)
     return _enrolled(request, access, gateway, enrolled)
 
 
-def codes_page(access: Access, gateway: Gateway, codes: BackupCodes, heading: str, back: str | None = None) -> Response:
+def codes_page(
+    request: Request, access: Access, gateway: Gateway, codes: BackupCodes, heading: str, back: str | None = None
+) -> Response:
     """The ten codes, this once. `back`: the address that comes after them, where it is not My info."""
     clinic, user, product = access.clinic.name, access.user.email, gateway.settings.product_name
     text = f"{product} backup codes\n{clinic}, {user}\nEach works once.\n\n" + "\n".join(codes.codes) + "\n"
@@ -146,17 +148,19 @@ def codes_page(access: Access, gateway: Gateway, codes: BackupCodes, heading: st
         "heading": heading,
         "on": back or f"{gateway.settings.path_prefix}/me",
     }
-    return page(gateway, "backup_codes.html", **values)
+    return page(request, "backup_codes.html", access=access, **values)
 
 
-async def _beside(access: Access, gateway: Gateway, error: ServiceError, phone: str = "") -> Response:
+async def _beside(request: Request, access: Access, gateway: Gateway, error: ServiceError, phone: str = "") -> Response:
     """The form again with what is wrong beside it; other refusals are the route's."""
     if error.code not in _SHOWN_BESIDE_THE_FORM:
         raise error
-    return await _set_up(access, gateway, phone, error)
+    return await _set_up(request, access, gateway, phone, error)
 
 
-async def _set_up(access: Access, gateway: Gateway, phone: str = "", refusal: ServiceError | None = None) -> Response:
+async def _set_up(
+    request: Request, access: Access, gateway: Gateway, phone: str = "", refusal: ServiceError | None = None
+) -> Response:
     assert access.standing is not None
     offer = access.standing.enrolment
     forced = access.standing.state is SessionState.ENROLMENT_REQUIRED
@@ -174,11 +178,12 @@ async def _set_up(access: Access, gateway: Gateway, phone: str = "", refusal: Se
         "phone": phone,
         "phone_on_file": mask_phone(access.user.phone) if access.user.phone else "",
     }
-    status = STATUS.get(refusal.code, 400) if refusal else 200
-    return page(gateway, "set_up.html", status, wrong=told(refusal) if refusal else "", **values)
+    return page(request, "set_up.html", access=access, refusal=refusal, **values)
 
 
-async def _totp(access: Access, gateway: Gateway, enrolment_id: str, refusal: ServiceError | None = None) -> Response:
+async def _totp(
+    request: Request, access: Access, gateway: Gateway, enrolment_id: str, refusal: ServiceError | None = None
+) -> Response:
     found = await gateway.two_factor.totp_enrolment(access.signed_in, enrolment_id)
     values: dict[str, Any] = {
         "csrf": csrf_of(gateway, access.session),
@@ -187,8 +192,7 @@ async def _totp(access: Access, gateway: Gateway, enrolment_id: str, refusal: Se
         "qr_svg": _drawn(found.otpauth_uri),
         "key": in_fours(found.secret),
     }
-    status = STATUS.get(refusal.code, 400) if refusal else 200
-    return page(gateway, "set_up_totp.html", status, wrong=told(refusal) if refusal else "", **values)
+    return page(request, "set_up_totp.html", access=access, refusal=refusal, **values)
 
 
 def _drawn(otpauth_uri: str) -> Markup:
@@ -198,16 +202,20 @@ def _drawn(otpauth_uri: str) -> Markup:
 
 
 def _sms(
-    access: Access, gateway: Gateway, enrolment_id: str, phone_hint: str, refusal: ServiceError | None = None
+    request: Request,
+    access: Access,
+    gateway: Gateway,
+    enrolment_id: str,
+    phone_hint: str,
+    refusal: ServiceError | None = None,
 ) -> Response:
-    values = {
+    values: dict[str, Any] = {
         "csrf": csrf_of(gateway, access.session),
         "form_key": new_key(),
         "enrolment_id": enrolment_id,
         "phone_hint": phone_hint,
     }
-    status = STATUS.get(refusal.code, 400) if refusal else 200
-    return page(gateway, "set_up_sms.html", status, wrong=told(refusal) if refusal else "", **values)
+    return page(request, "set_up_sms.html", access=access, refusal=refusal, **values)
 
 
 def _enrolled(request: Request, access: Access, gateway: Gateway, enrolled: Enrolled) -> Response:
@@ -215,7 +223,7 @@ def _enrolled(request: Request, access: Access, gateway: Gateway, enrolled: Enro
     response: Response
     if enrolled.backup_codes is not None:
         back = way_back(request, gateway)
-        response = codes_page(access, gateway, enrolled.backup_codes, "It is on. Now keep these safe", back)
+        response = codes_page(request, access, gateway, enrolled.backup_codes, "It is on. Now keep these safe", back)
         if back is not None:
             forget_way_back(response, gateway)
     else:

@@ -1,7 +1,7 @@
 """Signing in and out, and the door before it: which clinic."""
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
@@ -13,16 +13,18 @@ from services.identity.guards import PUBLIC, Access, Admits, ClientDep, GatewayD
 from services.identity.model import Client, slug_key
 from services.identity.pages.clinic_cookie import remember_clinic, remembered_clinic
 from services.identity.pages.form import BeforeSignIn, fields_of
-from services.identity.pages.rendering import lead_to, page
+from services.identity.pages.marking import marked
+from services.identity.pages.rendering import lead_to, page, speech_of
 from services.identity.pages.route import PageRoute
 from services.identity.pages.way_back import lead_on
-from services.identity.pages.words import STATUS, told
 from services.identity.particulars import is_slug
 from services.identity.sessions import new_token
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 _SHOWN = 64
+_NO_SLUG = marked("A short name has letters from a to z, digits and hyphens, and no spaces.")
+_NO_MATCH = marked("That did not match. Check the e-mail address and the password, and try again.")
 
 
 @router.get("/", dependencies=[PUBLIC])
@@ -30,13 +32,11 @@ async def get_start(request: Request, gateway: GatewayDep, clinic: str | None = 
     """Asks for the clinic's short name; a browser that has signed in before is led to its own."""
     if clinic is None:
         slug = remembered_clinic(request, gateway)
-        return lead_to(gateway, f"/c/{slug}") if slug and "again" not in request.query_params else _start(gateway, done)
+        return lead_to(gateway, f"/c/{slug}") if slug and "again" not in request.query_params else _start(request, done)
     slug = slug_key(clinic)
     if is_slug(slug):
         return lead_to(gateway, f"/c/{slug}")
-    return page(
-        gateway, "start.html", 422, wrong="A short name has letters from a to z, digits and hyphens, and no spaces."
-    )
+    return page(request, "start.html", 422, wrong=speech_of(request).say(_NO_SLUG))
 
 
 @router.get("/c/{slug}", dependencies=[PUBLIC])
@@ -85,22 +85,18 @@ async def post_sign_out(
     return response
 
 
-def _start(gateway: Gateway, done: str) -> Response:
-    return page(gateway, "start.html", done=done)
+def _start(request: Request, done: str) -> Response:
+    return page(request, "start.html", done=done)
 
 
 def _sign_in(
     request: Request, gateway: Gateway, slug: str, email: str = "", done: str = "", refusal: ServiceError | None = None
 ) -> Response:
     form = BeforeSignIn(request, gateway)
-    wrong, status = "", 200
-    if refusal is not None:
-        status = STATUS.get(refusal.code, 400)
-        wrong = told(refusal)
-        if refusal.code is ErrorCode.INVALID_CREDENTIALS:
-            wrong = "That did not match. Check the e-mail address and the password, and try again."
-    values = {"slug": slug[:_SHOWN], "email": email[:254], "csrf": form.token}
-    response = page(gateway, "sign_in.html", status, wrong=wrong, done=done, **values)
+    values: dict[str, Any] = {"slug": slug[:_SHOWN], "email": email[:254], "csrf": form.token}
+    if refusal is not None and refusal.code is ErrorCode.INVALID_CREDENTIALS:
+        values["wrong"] = speech_of(request).say(_NO_MATCH)
+    response = page(request, "sign_in.html", refusal=refusal, done=done, **values)
     form.remember(response)
     return response
 

@@ -1,6 +1,8 @@
 """Refusals in words for a person: what happened, what helps, and how long to wait."""
 
 from services.common.errors import ErrorCode, ServiceError
+from services.identity.pages.languages import Speech
+from services.identity.pages.marking import marked
 
 STATUS = {
     ErrorCode.INVALID_REQUEST: 422,
@@ -16,49 +18,55 @@ STATUS = {
     ErrorCode.CONFLICT: 409,
     ErrorCode.UNAVAILABLE: 503,
 }
-METHOD_NAMES = {"totp": "Authenticator app", "sms": "Text message", "backup_code": "Backup code"}
-ROLE_NAMES = {"admin": "Administrator", "practitioner": "Practitioner", "receptionist": "Receptionist"}
+METHOD_NAMES = {
+    "totp": marked("Authenticator app"),
+    "sms": marked("Text message"),
+    "backup_code": marked("Backup code"),
+}
+ROLE_NAMES = {
+    "admin": marked("Administrator"),
+    "practitioner": marked("Practitioner"),
+    "receptionist": marked("Receptionist"),
+}
 _DELIVERIES = {
-    "queued": "It is on its way.",
-    "sending": "It is on its way.",
-    "sent": "Your network has it; it should arrive in a moment.",
-    "delivered": "It has arrived.",
-    "failed": "It could not be delivered.",
-    "unknown": "It may have been held up; if it does not come, ask for a new one.",
-    "expired": "That code is too old now; ask for a new one.",
+    "queued": marked("It is on its way."),
+    "sending": marked("It is on its way."),
+    "sent": marked("Your network has it; it should arrive in a moment."),
+    "delivered": marked("It has arrived."),
+    "failed": marked("It could not be delivered."),
+    "unknown": marked("It may have been held up; if it does not come, ask for a new one."),
+    "expired": marked("That code is too old now; ask for a new one."),
 }
 
 
-def told(error: ServiceError) -> str:
+def told(speech: Speech, error: ServiceError) -> str:
     """The refusal as a sentence or two."""
-    parts = [error.detail]
-    fields = error.members.get("errors") or []
-    if fields:
-        parts = [str(fields[0]["message"])]
+    parts = [speech.heard(error.detail)]
+    if fields := error.members.get("errors"):
+        parts = [speech.heard(str(fields[0]["message"]))]
     if hint := error.members.get("hint"):
-        parts.append(str(hint))
+        parts.append(speech.heard(str(hint)))
     left = error.members.get("attempts_left")
     if error.code is ErrorCode.INVALID_CODE and isinstance(left, int) and left <= 3:
-        parts.append(f"{left} {'try' if left == 1 else 'tries'} left for now.")
+        parts.append(speech.say_many("%(count)s try left for now.", "%(count)s tries left for now.", left))
     wait = error.members.get("retry_after")
     if error.code is ErrorCode.CODE_ALREADY_USED and wait:
-        parts.append(f"The next one comes within {wait} second{'' if wait == 1 else 's'}.")
+        parts.append(speech.say("The next one comes within %(time)s.", time=speech.span(int(wait))))
     elif error.code is ErrorCode.TOO_MANY_ATTEMPTS and wait:
-        parts.append(f"Try again in {_span(int(wait))}.")
+        parts.append(speech.say("Try again in %(time)s.", time=speech.span(int(wait))))
     return " ".join(parts)
 
 
-def delivery_in_words(status: str, detail: str) -> str:
-    return f"{_DELIVERIES.get(status, '')} {detail}".strip()
+def errors_by_field(speech: Speech, error: ServiceError | None) -> dict[str, str]:
+    """What is wrong with each field, where the refusal says so."""
+    fields = (error.members.get("errors") if error else None) or []
+    return {str(field["field"]): speech.heard(str(field["message"])) for field in fields}
+
+
+def delivery_in_words(speech: Speech, status: str, detail: str) -> str:
+    return f"{speech.say(_DELIVERIES.get(status, ''))} {speech.heard(detail)}".strip()
 
 
 def in_fours(key: str) -> str:
     """A key as it is read aloud and typed: groups of four."""
     return " ".join(key[start : start + 4] for start in range(0, len(key), 4))
-
-
-def _span(seconds: int) -> str:
-    if seconds < 90:
-        return f"{seconds} second{'' if seconds == 1 else 's'}"
-    minutes = -(-seconds // 60)
-    return f"{minutes} minutes" if minutes < 90 else f"{-(-minutes // 60)} hours"
