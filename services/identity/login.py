@@ -99,7 +99,7 @@ class SignIn:
             notices = bypass_used(user, client, now, spent.id)
             is_open = await self._sessions.open_by_bypass(session, account.password_hash, event, granter, notices)
         else:
-            seen_in = client if recognised is not None and state is SessionState.ACTIVE else None
+            seen_in = client if state is SessionState.ACTIVE else None
             is_open = await self._sessions.open(session, account.password_hash, event, seen_in=seen_in)
         if not is_open:
             raise _invalid_credentials()

@@ -9,7 +9,7 @@ from services.identity.browsers import family_of, words_of
 from services.identity.store.seen_browsers import MOST_BROWSERS
 from services.otp import backup_codes
 from tests.identity.people import PASSWORD, Person, Stack
-from tests.identity.told import FIREFOX, SAFARI, kinds, shown, sign_in_by_pages
+from tests.identity.told import FIREFOX, SAFARI, kinds, shown, sign_in_by_pages, told
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +62,38 @@ async def test_a_password_alone_from_a_new_client_is_no_sign_in(person: Person) 
     refused = await person.prove(person.wrong_code(), token=opened.json()["token"])
     assert refused.status_code == 422
     assert await news(person) == 0
+
+
+async def test_r23_whoever_has_no_second_factor_is_told_of_a_new_browser_at_the_password(
+    stack: Stack, person: Person
+) -> None:
+    who = {"clinic": person.clinic.slug, "email": person.email, "password": PASSWORD}
+
+    async def sign_in_by_password(user_agent: str) -> None:
+        opened = await stack.call("POST", "/v1/sessions", who, **{"User-Agent": user_agent})
+        assert opened.json()["state"] == "active"
+        person.token = opened.json()["token"]
+
+    await sign_in_by_password(FIREFOX)
+    assert await news(person) == 0, "an account's very first sign-in is no news"
+    await sign_in_by_password(FIREFOX)
+    assert await news(person) == 0
+    await sign_in_by_password(SAFARI)
+    await sign_in_by_password(SAFARI)
+    assert await news(person) == 1
+    assert "Safari on iPhone" in (await shown(person))[0]["sentence"]
+    mails = [(notice.email, notice.phone) for notice in await told(stack, person)]
+    assert mails == [(person.email, "")]
+
+
+async def test_a_password_that_leads_to_setting_up_alone_is_told_with_the_factor(stack: Stack, person: Person) -> None:
+    """Such a session reaches nothing; what it sets up is told."""
+    await person.sign_in()
+    await person.clinic.require_here(phone_required=False)
+    who = {"clinic": person.clinic.slug, "email": person.email, "password": PASSWORD}
+    opened = await stack.call("POST", "/v1/sessions", who, **{"User-Agent": FIREFOX})
+    assert opened.json()["state"] == "enrolment_required"
+    assert stack.sql("SELECT 1 FROM notice WHERE user_id = %s", [person.id]) == []
 
 
 async def test_a_copied_device_token_is_told_from_the_client_that_brings_it(person: Person) -> None:

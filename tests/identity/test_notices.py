@@ -65,7 +65,8 @@ async def test_a_notice_says_what_when_and_where_from(stack: Stack, reachable: P
     path = f"/v1/me/two-factor/totp/{started.json()['enrolment_id']}/confirm"
     confirmed = await reachable.call("POST", path, {"code": reachable.code()}, **{"User-Agent": FIREFOX})
     reachable.token = confirmed.json()["session"]["token"]
-    notice = (await shown(reachable))[0]
+    new_browser, notice = await shown(reachable)
+    assert new_browser["kind"] == "new_browser", "the password was typed in another"
     assert notice["sentence"] == (
         "An authenticator app was set up for your account on 16 November at 09:30 (Europe/London), from 192.0.2.7,"
         " Firefox on Windows. If that was not you, tell your administrator."
