@@ -7,6 +7,8 @@ PYTHON := .venv/bin/python
 # A stamp carries the checksum of what was installed: a changed lock file installs again, an old one does not.
 LOCAL_STAMP := .venv/local-$(shell cat requirements/local.txt requirements/redis-server.txt pyproject.toml | cksum | cut -d ' ' -f 1)
 DEV_STAMP := .venv/dev-$(shell cat requirements/dev.txt requirements/local.txt pyproject.toml | cksum | cut -d ' ' -f 1)
+AXE := tests/end_to_end/axe
+AXE_STAMP := .venv/axe-$(shell cat $(AXE)/package-lock.json | cksum | cut -d ' ' -f 1)
 # The runner ends with make, also when make is killed.
 DIES_WITH_MAKE := $(shell command -v setpriv >/dev/null 2>&1 && echo setpriv --pdeathsig TERM)
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -32,15 +34,15 @@ demo: $(LOCAL_STAMP) ## play the story of two-factor sign-in in this terminal, o
 	@$(DIES_WITH_MAKE) $(PYTHON) -m deploy.demo
 
 .PHONY: test
-test: $(DEV_STAMP) ## every test but the figures in full
+test: $(DEV_STAMP) $(AXE_STAMP) ## every test but the figures in full
 	$(PYTHON) -m pytest -q $(SIDE_BY_SIDE) -m "not full"
 
 .PHONY: test-full
-test-full: $(DEV_STAMP) ## every test, with the figures in full (slower)
+test-full: $(DEV_STAMP) $(AXE_STAMP) ## every test, with the figures in full (slower)
 	$(PYTHON) -m pytest -q $(SIDE_BY_SIDE)
 
 .PHONY: system-packages
-system-packages: ## install what the tests use of Debian or Ubuntu (oathtool, zbarimg, rsvg-convert, Chromium)
+system-packages: ## install what the tests use of Debian or Ubuntu (oathtool, zbarimg, rsvg-convert, Chromium, npm)
 	@sh deploy/system_packages.sh
 
 .PHONY: lint
@@ -67,7 +69,7 @@ compose-up: ## the stack in Docker, with the stand-in for Twilio
 	docker compose --profile standin up --build --wait
 
 .PHONY: compose-test
-compose-test: $(DEV_STAMP) ## the end-to-end tests against the stack in Docker, which is thrown away afterwards
+compose-test: $(DEV_STAMP) $(AXE_STAMP) ## the end-to-end tests against the stack in Docker, which is thrown away afterwards
 	@PYTHON=$(PYTHON) sh deploy/compose_test.sh
 
 .PHONY: lock
@@ -89,3 +91,9 @@ $(LOCAL_STAMP):
 
 $(DEV_STAMP):
 	@sh deploy/make_venv.sh .venv requirements/dev.txt $@ $(LOCAL_STAMP)
+
+# axe-core, with which the browser tests check pages.
+$(AXE_STAMP): | .venv/bin/python
+	@command -v npm >/dev/null || { echo 'The tests need npm; install it (Debian, Ubuntu: make system-packages).' >&2; exit 1; }
+	@npm ci --prefix $(AXE) --ignore-scripts --no-audit --no-fund --silent
+	@rm -f .venv/axe-* && : >$@

@@ -17,6 +17,7 @@ need oathtool oathtool
 need zbarimg zbar-tools
 need rsvg-convert librsvg2-bin
 need chromium chromium
+need npm npm
 need setpriv util-linux
 need ps procps
 has_python || missing="$missing python3 python3-venv"
