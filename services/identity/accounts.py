@@ -25,6 +25,7 @@ from services.identity.otp_words import SmsEnrolment, VerdictResult
 from services.identity.passwords import Passwords
 from services.identity.peers.otp import OtpCaller, OtpPeer
 from services.identity.phones import normalised
+from services.identity.proofs import only_first
 from services.identity.sessions import SessionView, Standing, digest_of, new_token
 from services.identity.standing import Standings, enrolment_required, over
 from services.identity.store.passwords import PasswordStore
@@ -85,7 +86,7 @@ class Accounts:
             user.id, event, name=change.name, phone=phone, locale=change.locale, phone_changed=told
         )
         if user.phone_proven and not updated.phone_proven:
-            await self._otp.forget_proven_number(user.id)
+            await self._otp.number_changed(user.id)
         self._standings.forget_user(user.id)
         return updated
 
@@ -100,8 +101,9 @@ class Accounts:
     async def confirm_phone(self, signed_in: SignedIn, client: Client, code: str) -> None:
         """Puts the number on file, proven."""
         typed = canonical(Method.SMS, code)
+        session, caller = signed_in.session, _caller(signed_in, client)
         found = await self._otp.confirm_phone(
-            uuid.uuid4().hex, signed_in.session.login_id, _caller(signed_in, client), typed
+            uuid.uuid4().hex, session.login_id, caller, typed, only_first=only_first(session)
         )
         if found.verdict.result is VerdictResult.NO_SUCH_FACTOR:
             raise ServiceError(ErrorCode.CODE_EXPIRED, "There is no code that could be entered. Ask for a new one.")

@@ -112,8 +112,8 @@ class Bypasses:
     async def revoke(self, by: SignedIn, client: Client, user_id: UserId) -> None:
         """Revokes an unused bypass, or undoes one used in the last 24 hours. Raises `not-found` where there is neither.
 
-        Undone: every session and remembered browser of the user ends, what was set up goes, and only an activation
-        gives the account a password again.
+        Undone: every session and remembered browser of the user ends, what was set up or proven goes, and only an
+        activation gives the account a password again.
         """
         user = await self._someone_else(by, user_id)
         known = (await self._settings.user_settings(by.clinic.id, [user.id]))[0].bypass
@@ -141,6 +141,9 @@ class Bypasses:
         since = None if has_enrolled else bypass.used_at or self._clock.now()
         caller = OtpCaller(by.clinic.id, user.id, by.session.id, client.address)
         await self._otp.remove_all_factors(caller, "bypass_undone", since)
+        # After it, so that no proof on its way comes afterwards. One that the owner gave before counts no more either,
+        # until they prove a number again: that lets one account more have it, and keeps nobody's number from them.
+        await self._otp.forget_proven_number(user.id)
         self._standings.forget_user(user.id)
 
     async def _someone_else(self, by: SignedIn, user_id: UserId) -> User:

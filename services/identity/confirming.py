@@ -14,7 +14,7 @@ from services.identity.notice_words import factor_set_up, phone_changed
 from services.identity.otp_words import VerdictResult
 from services.identity.overviews import Enrolled, Overview, overview_of
 from services.identity.peers.otp import OtpPeer
-from services.identity.proofs import Proofs, attempt_id_of, caller_of
+from services.identity.proofs import Proofs, attempt_id_of, caller_of, only_first
 from services.identity.sessions import SessionView, Standing, digest_of, new_token, standing_of
 from services.identity.standing import Standings
 from services.identity.store.rotation import Rotation
@@ -86,6 +86,7 @@ class Confirming:
             () if only_repeat else before.decision.methods_allowed,
             replace_all=is_bypass,
             only_repeat=only_repeat,
+            only_first=only_first(session),
         )
         if found.verdict.result is VerdictResult.NO_SUCH_FACTOR:
             raise ServiceError(ErrorCode.NOT_FOUND, "There is nothing to confirm here.")

@@ -59,5 +59,11 @@ def caller_of(signed_in: SignedIn, client: Client) -> OtpCaller:
     return OtpCaller(session.clinic_id, session.user_id, session.id, client.address)
 
 
+def only_first(session: Session) -> bool:
+    """Whether what is confirmed in this session may only be a user's first factor: it has proven none, and no bypass
+    stands for that. otp holds it to that, for a factor may have been set up elsewhere this very moment (A31)."""
+    return session.verified_at is None and session.bypass_id is None
+
+
 def locale_of(signed_in: SignedIn) -> str:
     return signed_in.user.locale or signed_in.clinic.locale

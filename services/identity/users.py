@@ -114,7 +114,7 @@ class Users:
         if after is None:
             raise not_found()
         if before.phone_proven and not after.phone_proven:
-            await self._otp.forget_proven_number(after.id)
+            await self._otp.number_changed(after.id)
         self._standings.forget_user(after.id)
         return after
 

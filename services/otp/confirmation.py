@@ -117,7 +117,7 @@ class _Hearing:
             return await self._confirm_again(account, enrolment, new_set, is_told=told is not None)
         if told is not None:
             raise ServiceError(ErrorCode.CONFLICT, "This attempt was made before for another set-up.")
-        if not enrolment.is_open(self._now):
+        if not enrolment.is_open(self._now) or (self._request.only_first and account.has_factor):
             raise gone()
         if refusal := refusal_by_budget(account, self._now):
             await self._held.tell(self._telling(refusal))
@@ -179,6 +179,8 @@ class _Hearing:
                 changed = replace(changed, suspended_at=None)
             if is_replaced or ended or self._request.replaces_all:
                 await self._held.forget_accepted()
+            # What others began to set up, they began before there was this (A31).
+            await self._held.enrolments.end_others_open(self._attempt.caller.session_id, self._now)
             if Method.SMS in ended or enrolment.kind is EnrolmentKind.SMS:
                 await self._held.challenges.end_all(self._now)
         if makes_codes:

@@ -100,6 +100,10 @@ class Account:
     def is_suspended(self) -> bool:
         return self.suspended_at is not None
 
+    @property
+    def has_factor(self) -> bool:
+        return self.totp is not None or self.sms is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -191,6 +195,8 @@ class Confirm:
     replaces_all: bool
     only_repeats: bool = False
     """Nothing may be confirmed by it that is not confirmed yet."""
+    only_first: bool = False
+    """Nothing may be confirmed by it beside a factor."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ def confirm(message: otp_pb2.ConfirmEnrolmentRequest) -> Confirm:
     if kind is EnrolmentKind.PHONE_PROOF:
         allowed = frozenset()
     enrolment_id = EnrolmentId(message.enrolment_id)
-    return Confirm(confirmed, enrolment_id, kind, allowed, message.replace_all, message.only_repeat)
+    return Confirm(confirmed, enrolment_id, kind, allowed, message.replace_all, message.only_repeat, message.only_first)
 
 
 def wire_verdict(verdict: Verdict, account: Account | None, now: datetime) -> otp_pb2.Verdict:

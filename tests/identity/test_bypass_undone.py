@@ -4,8 +4,11 @@ on from there (A46)."""
 from datetime import timedelta
 
 import httpx
+import psycopg
 import pytest
 
+from services.common.errors import unavailable
+from services.identity.peers.otp import OtpPeer
 from services.otp import backup_codes
 from tests.identity.people import PHONE, Json, Person, SomeClinic
 from tests.identity.told import enrol_sms, prove_number
@@ -31,6 +34,14 @@ async def let_in(admin: Person, person: Person) -> None:
 async def give(person: Person, phone: str) -> None:
     given = await person.call("PATCH", "/v1/me", {"phone": phone})
     assert given.status_code == 200, given.text
+
+
+async def prove(person: Person, phone: str) -> None:
+    started = await person.call("POST", "/v1/me/phone", {"phone": phone})
+    assert started.status_code == 202, started.text
+    code = person.stack.notifier.code_to(phone)
+    assert (await person.call("POST", "/v1/me/phone/confirm", {"code": code})).status_code < 300
+    person.stack.clock.advance(timedelta(minutes=1))
 
 
 async def revoke(admin: Person, person: Person) -> int:
@@ -127,16 +138,45 @@ async def test_a46_a_proven_number_comes_back_proven(clinic: SomeClinic, admin: 
     await let_in(admin, person)
     assert (await person.call("PATCH", "/v1/me", {"phone": STRANGE})).status_code == 403
     await person.enrol_totp()
-    started = await person.call("POST", "/v1/me/phone", {"phone": STRANGE})
-    assert started.status_code == 202, started.text
-    code = person.stack.notifier.code_to(STRANGE)
-    assert (await person.call("POST", "/v1/me/phone/confirm", {"code": code})).status_code < 300
+    await prove(person, STRANGE)
     assert await on_file(admin, person) == (STRANGE, True)
     await undo(admin, person)
     assert await on_file(admin, person) == (PHONE, True)
     await come_back(admin, person)
     await enrol_sms(person, PHONE)
     assert await on_file(admin, person) == (PHONE, True)
+
+
+async def test_a46_a_number_that_a_bypassed_session_proved_is_free_again(
+    clinic: SomeClinic,
+    admin: Person,
+    identity_databases: dict[str, tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three accounts have it, by thieves, and so a fourth could not (A55); nor is an undoing done while otp is away."""
+    await clinic.require_here(phone_required=False)
+    thieves = [await clinic.person() for _ in range(3)]
+    for thief in thieves:
+        await let_in(admin, thief)
+        await thief.enrol_totp()
+        await prove(thief, STRANGE)
+    owner = await clinic.person()
+    await owner.sign_in()
+    assert (await owner.call("POST", "/v1/me/two-factor/sms", {"phone": STRANGE})).status_code == 409
+
+    async def away(*_: object) -> None:
+        raise unavailable("otp")
+
+    await admin.sign_in_in_full()
+    with monkeypatch.context() as patched:
+        patched.setattr(OtpPeer, "forget_proven_number", away)
+        assert await revoke(admin, thieves[0]) == 503
+    for thief in thieves:
+        assert await revoke(admin, thief) == 204
+    name = str(psycopg.conninfo.conninfo_to_dict(identity_databases["otp"][0])["dbname"])
+    with owner.stack.postgres.connect(name) as connection:
+        assert connection.execute("SELECT FROM number_mark WHERE kind = 'proof'").fetchall() == []
+    await enrol_sms(owner, STRANGE)
 
 
 async def test_a46_an_undoing_puts_a_number_back_where_nothing_was_set_up(clinic: SomeClinic, admin: Person) -> None:

@@ -154,9 +154,11 @@ class OtpPeer:
         *,
         replace_all: bool = False,
         only_repeat: bool = False,
+        only_first: bool = False,
     ) -> EnrolmentVerdict:
         """Confirms the set-up of a factor with a code. `replace_all`: in place of every older factor and code.
-        `only_repeat`: nothing but what this very login has confirmed with this very code."""
+        `only_repeat`: nothing but what this very login has confirmed with this very code. `only_first`: nothing beside
+        a factor that the user has by now."""
         return await self._confirm(
             otp_pb2.ConfirmEnrolmentRequest(
                 attempt_id=attempt_id,
@@ -169,11 +171,15 @@ class OtpPeer:
                 methods_allowed=[TO_WIRE[allowed] for allowed in methods_allowed],
                 replace_all=replace_all,
                 only_repeat=only_repeat,
+                only_first=only_first,
             )
         )
 
-    async def confirm_phone(self, attempt_id: str, login_id: str, caller: OtpCaller, code: str) -> EnrolmentVerdict:
-        """Confirms that the newest number of this session that was to be proven is the user's."""
+    async def confirm_phone(
+        self, attempt_id: str, login_id: str, caller: OtpCaller, code: str, *, only_first: bool
+    ) -> EnrolmentVerdict:
+        """Confirms that the newest number of this session that was to be proven is the user's. `only_first`: as for
+        a factor."""
         return await self._confirm(
             otp_pb2.ConfirmEnrolmentRequest(
                 attempt_id=attempt_id,
@@ -182,6 +188,7 @@ class OtpPeer:
                 method=otp_pb2.METHOD_SMS,
                 code=code,
                 purpose=otp_pb2.SMS_PURPOSE_PHONE_PROOF,
+                only_first=only_first,
             )
         )
 
@@ -233,10 +240,14 @@ class OtpPeer:
         await self._peer.call(self._peer.stub.ResetGuessBudget, request, _SECONDS, repeatable=True)
 
     async def forget_proven_number(self, user_id: UserId) -> None:
-        """Another number is on file. Where otp is away the old one goes on counting as theirs, until they prove one."""
+        """No number counts as proven by this user any more."""
         request = otp_pb2.ForgetProvenNumberRequest(user_id=user_id)
+        await self._peer.call(self._peer.stub.ForgetProvenNumber, request, _SECONDS, repeatable=True)
+
+    async def number_changed(self, user_id: UserId) -> None:
+        """Another number is on file. Where otp is away the old one goes on counting as theirs, until they prove one."""
         try:
-            await self._peer.call(self._peer.stub.ForgetProvenNumber, request, _SECONDS, repeatable=True)
+            await self.forget_proven_number(user_id)
         except ServiceError as error:
             _log.warning("proven_number_not_forgotten", user_id=user_id, error_code=error.code.value)
 

@@ -49,18 +49,25 @@ class HeldEnrolments:
 
     async def end_open(self, kind: EnrolmentKind, now: datetime) -> None:
         """Ends what is open of the kind, and the code on its way for it."""
-        await self._connection.execute(
-            "WITH gone AS (UPDATE enrolment SET ended_at = %s, secret = NULL"
-            " WHERE user_id = %s AND kind = %s AND ended_at IS NULL AND confirmed_at IS NULL RETURNING id)"
-            " UPDATE challenge SET ended_at = %s, code_sealed = NULL"
-            " WHERE user_id = %s AND login_id IN (SELECT id FROM gone) AND ended_at IS NULL",
-            [now, self._user_id, kind.value, now, self._user_id],
-        )
+        await self._end_open("kind = %s", kind.value, now)
+
+    async def end_others_open(self, session_id: SessionId, now: datetime) -> None:
+        """The same for whatever another session is setting up or proving."""
+        await self._end_open("session_id <> %s", session_id, now)
 
     async def end_all_open(self, now: datetime) -> None:
         """Ends whatever is being set up or proven, with the codes on their way for it."""
         for kind in EnrolmentKind:
             await self.end_open(kind, now)
+
+    async def _end_open(self, condition: str, value: str, now: datetime) -> None:
+        await self._connection.execute(
+            "WITH gone AS (UPDATE enrolment SET ended_at = %s, secret = NULL"  # noqa: S608
+            f" WHERE user_id = %s AND {condition} AND ended_at IS NULL AND confirmed_at IS NULL RETURNING id)"
+            " UPDATE challenge SET ended_at = %s, code_sealed = NULL"
+            " WHERE user_id = %s AND login_id IN (SELECT id FROM gone) AND ended_at IS NULL",
+            [now, self._user_id, value, now, self._user_id],
+        )
 
     async def remember_clock(self, enrolment_id: EnrolmentId, memory: ClockMemory) -> None:
         await self._connection.execute(

@@ -599,6 +599,7 @@ class ConfirmEnrolmentRequest(_message.Message):
     METHODS_ALLOWED_FIELD_NUMBER: _builtins.int
     REPLACE_ALL_FIELD_NUMBER: _builtins.int
     ONLY_REPEAT_FIELD_NUMBER: _builtins.int
+    ONLY_FIRST_FIELD_NUMBER: _builtins.int
     attempt_id: _builtins.str
     login_id: _builtins.str
     method: Global___Method.ValueType
@@ -614,6 +615,8 @@ class ConfirmEnrolmentRequest(_message.Message):
     """Answer only where this very login confirmed this very enrolment with this very code within ten minutes; GONE for
     anything else, neither compared nor counted: for a session that may not confirm anything any more.
     """
+    only_first: _builtins.bool
+    """The session has proven nothing: GONE, neither compared nor counted, where the user has a factor by now."""
     @_builtins.property
     def caller(self) -> Global___Caller: ...
     @_builtins.property
@@ -633,10 +636,11 @@ class ConfirmEnrolmentRequest(_message.Message):
         methods_allowed: _abc.Iterable[Global___Method.ValueType] | None = ...,
         replace_all: _builtins.bool = ...,
         only_repeat: _builtins.bool = ...,
+        only_first: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "caller", b"caller", "code", b"code", "enrolment_id", b"enrolment_id", "login_id", b"login_id", "method", b"method", "methods_allowed", b"methods_allowed", "only_repeat", b"only_repeat", "purpose", b"purpose", "replace_all", b"replace_all"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "caller", b"caller", "code", b"code", "enrolment_id", b"enrolment_id", "login_id", b"login_id", "method", b"method", "methods_allowed", b"methods_allowed", "only_first", b"only_first", "only_repeat", b"only_repeat", "purpose", b"purpose", "replace_all", b"replace_all"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
