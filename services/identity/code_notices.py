@@ -21,9 +21,10 @@ class CodeNotices:
         self._clock = clock
 
     async def refused(self, signed_in: SignedIn, client: Client, verdict: Verdict) -> None:
-        """A code was not accepted: where that has spent the budget, somebody may have the password."""
+        """A code was not accepted: where that has spent the budget, somebody may have the password, as their owner and
+        the clinic's administrators are told."""
         if verdict.is_budget_newly_spent:
-            await self.add([guesses_spent(signed_in, client, self._clock.now())])
+            await self.add(guesses_spent(signed_in, client, self._clock.now()))
 
     async def codes_made(self, signed_in: SignedIn, client: Client) -> None:
         """There are new backup codes in place of the old ones."""

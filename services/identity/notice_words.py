@@ -17,6 +17,8 @@ LOW_CODES = 3
 """From this many unused backup codes on, people are told at each one that is used."""
 MOST_A_DAY = 5
 """Of one kind to one person: whoever makes new codes all day long, or sets numbers by turns, makes us text little."""
+ONE_SPENT_BUDGET = timedelta(minutes=15)
+"""What is spent again sooner, because an old guess has just passed out of the count, is the same to whoever is told."""
 
 
 class NoticeKind(StrEnum):
@@ -32,6 +34,7 @@ class NoticeKind(StrEnum):
     BACKUP_CODES_MADE = "backup_codes_made"
     BACKUP_CODES_LOW = "backup_codes_low"
     GUESSES_SPENT = "guesses_spent"
+    STAFF_GUESSES_SPENT = "staff_guesses_spent"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105
     PASSWORD_RESET = "password_reset"  # noqa: S105
     PHONE_CHANGED = "phone_changed"
@@ -45,6 +48,8 @@ class Whom(StrEnum):
     """The administrator who granted the bypass; nobody where it was the operator."""
     ADMINISTRATORS = "administrators"
     """Every administrator of the clinic who can sign in."""
+    OTHER_ADMINISTRATORS = "other_administrators"
+    """The same but the owner, should they be one."""
 
 
 class Number(StrEnum):
@@ -74,6 +79,8 @@ class Notice:
     is_shown: bool = True
     most_a_day: int | None = MOST_A_DAY
     """Sent no more often than this in a day, save to a number as it was that is proven; shown every time."""
+    once_in: timedelta | None = None
+    """Nothing where whoever is told was told the same, of the same person, within this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +148,14 @@ def codes_left(signed_in: SignedIn, client: Client, at: datetime, factors: UserF
     return [of_own(NoticeKind.BACKUP_CODES_LOW, signed_in, client, at, codes_left=left)]
 
 
-def guesses_spent(signed_in: SignedIn, client: Client, at: datetime) -> Notice:
-    return replace(of_own(NoticeKind.GUESSES_SPENT, signed_in, client, at), most_a_day=1)
+def guesses_spent(signed_in: SignedIn, client: Client, at: datetime) -> list[Notice]:
+    """Administrators see it in the app alone: a thief could have them texted once for each person."""
+    own = of_own(NoticeKind.GUESSES_SPENT, signed_in, client, at)
+    about = of_own(NoticeKind.STAFF_GUESSES_SPENT, signed_in, client, at, user_id=signed_in.user.id)
+    return [
+        replace(own, most_a_day=1, once_in=ONE_SPENT_BUDGET),
+        replace(about, most_a_day=0, once_in=ONE_SPENT_BUDGET, whom=Whom.OTHER_ADMINISTRATORS),
+    ]
 
 
 def phone_changed(user: User, at: datetime, *, client: Client | None = None, by: str | None = None) -> Notice:

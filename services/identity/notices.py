@@ -102,6 +102,11 @@ def sentence_of(notice: KeptNotice, timezone: str) -> str:
             f"Too many wrong codes were typed for your account {here}. If that was not you, someone knows your"
             " password: change it, or ask your administrator."
         )
+    if kind is NoticeKind.STAFF_GUESSES_SPENT:
+        return (
+            f"Too many wrong codes were typed for the account of {whose} {here}. If that was not {whose}, somebody has"
+            " their password: reset it."
+        )
     if kind is NoticeKind.PASSWORD_CHANGED:
         return f"Your password was changed {here}. {_TELL}"
     if kind is NoticeKind.PASSWORD_RESET:

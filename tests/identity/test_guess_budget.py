@@ -1,6 +1,7 @@
 """The guess budget from sign-in to the audit trail: who hears that it is spent, what it stops, and what opens it."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -64,6 +65,74 @@ async def test_a_spent_budget_is_told_to_the_user_in_the_app_and_to_administrato
     notices = (await guessed.call("GET", "/v1/me/notices")).json()["notices"]
     [told] = [notice for notice in notices if notice["kind"] == "guesses_spent"]
     assert "someone knows your password" in told["sentence"]
+
+
+async def of_staff(administrator: Person) -> list[dict[str, Any]]:
+    response = await administrator.call("GET", "/v1/me/notices")
+    assert response.status_code == 200, response.text
+    return [notice for notice in response.json()["notices"] if notice["kind"] == "staff_guesses_spent"]
+
+
+async def test_a_spent_budget_is_shown_to_the_clinics_administrators_once_and_names_the_person(
+    guessed: Person, admin: Person
+) -> None:
+    stack = guessed.stack
+    stack.sql("UPDATE app_user SET name = 'Olu Adeyemi' WHERE id = %s", [guessed.id])
+    second, left = await guessed.clinic.person("admin"), await guessed.clinic.person("admin")
+    stranger = await (await stack.make_clinic()).person("admin")
+    stack.sql("UPDATE app_user SET disabled_at = %s WHERE id = %s", [stack.clock.now(), left.id])
+    await spend(guessed)
+    for _ in range(3):
+        assert (await guessed.prove(guessed.wrong_code())).status_code == 429
+    [notice] = await of_staff(admin)
+    assert notice["sentence"] == (
+        "Too many wrong codes were typed for the account of Olu Adeyemi on 16 November at 09:32 (Europe/London), from"
+        " 192.0.2.7, a browser we do not know. If that was not Olu Adeyemi, somebody has their password: reset it."
+    )
+    assert notice["detail"] == {"user_id": guessed.id, "address": "192.0.2.7"}
+    await second.sign_in()
+    await stranger.sign_in()
+    assert (len(await of_staff(second)), await of_staff(stranger)) == (1, [])
+    found = stack.sql(
+        "SELECT user_id, is_sent FROM notice WHERE kind = 'staff_guesses_spent' AND clinic_id = %s ORDER BY seq",
+        [guessed.clinic.id],
+    )
+    assert {row["user_id"] for row in found} == {admin.id, second.id}
+    assert [row["is_sent"] for row in found] == [False, False], "in the app alone"
+    stack.clock.advance(timedelta(minutes=16))
+    await guessed.sign_in()
+    await spend(guessed)
+    await admin.sign_in_in_full()
+    assert len(await of_staff(admin)) == 2, "another budget"
+
+
+async def test_a_reply_that_is_given_again_and_a_guess_freed_by_the_minute_tell_nobody_again(
+    guessed: Person, admin: Person
+) -> None:
+    stack, key = guessed.stack, {"Idempotency-Key": "a" * 22}
+    body = {"method": "totp", "code": guessed.wrong_code()}
+    for _ in range(4):
+        assert (await guessed.prove(guessed.wrong_code())).status_code == 422
+        stack.clock.advance(timedelta(seconds=50))
+    for _ in range(2):
+        spent = await guessed.call("POST", "/v1/session/second-factor", body, **key)
+        assert spent.json().get("attempts_left") == 0, spent.text
+    stack.clock.advance(timedelta(minutes=12))  # the first of the five is out of the count
+    await guessed.sign_in()
+    assert (await guessed.prove(guessed.wrong_code())).json()["attempts_left"] == 0
+    for kind in ("staff_guesses_spent", "guesses_spent"):
+        told = stack.sql("SELECT 1 FROM notice WHERE kind = %s AND clinic_id = %s", [kind, guessed.clinic.id])
+        assert len(told) == 1
+
+
+async def test_an_administrators_own_spent_budget_is_told_to_the_others(clinic: SomeClinic, admin: Person) -> None:
+    other = await clinic.person("admin")
+    await admin.sign_in()
+    await spend(admin)
+    found = admin.stack.sql(
+        "SELECT user_id FROM notice WHERE kind = 'staff_guesses_spent' AND clinic_id = %s", [clinic.id]
+    )
+    assert found == [{"user_id": other.id}]
 
 
 async def test_a_lock_outlasts_waiting_and_ends_with_the_use_of_a_reset_that_an_administrator_made(

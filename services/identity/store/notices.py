@@ -20,14 +20,16 @@ from services.identity.notice_words import DueNotice, KeptNotice, Notice, Notice
 MOST_SHOWN = 100
 _DAY = timedelta(days=1)
 
+_ADMINISTRATORS = (
+    "u.clinic_id = %(clinic_id)s AND u.role = 'admin' AND u.disabled_at IS NULL AND u.password_hash IS NOT NULL"
+)
 _WHO = {
     Whom.OWNER: "u.id = %(user_id)s",
     Whom.GRANTER: (
         "u.disabled_at IS NULL AND u.id = (SELECT granted_by FROM bypass_use WHERE bypass_id = %(bypass_id)s)"
     ),
-    Whom.ADMINISTRATORS: (
-        "u.clinic_id = %(clinic_id)s AND u.role = 'admin' AND u.disabled_at IS NULL AND u.password_hash IS NOT NULL"
-    ),
+    Whom.ADMINISTRATORS: _ADMINISTRATORS,
+    Whom.OTHER_ADMINISTRATORS: f"{_ADMINISTRATORS} AND u.id <> %(user_id)s",
 }
 _PHONE = {
     Number.PROVEN: "CASE WHEN u.phone_proven THEN u.phone END",
@@ -38,6 +40,10 @@ _PHONE = {
 _BRAKE = (
     "(%(most_a_day)s::integer IS NULL OR (%(as_it_was)s AND u.phone_proven) OR (SELECT count(*) FROM notice"
     " WHERE user_id = u.id AND kind = %(kind)s AND is_sent AND at > %(day_ago)s) < %(most_a_day)s::integer)"
+)
+_LATELY = (
+    "EXISTS (SELECT 1 FROM notice WHERE user_id = u.id AND kind = %(kind)s AND at > %(once_since)s"
+    " AND detail ->> 'user_id' IS NOT DISTINCT FROM %(about)s)"
 )
 _DUE = (
     "WITH due AS (SELECT id FROM notice WHERE next_tell_at <= %(at)s ORDER BY next_tell_at LIMIT %(most)s"
@@ -135,6 +141,7 @@ def insertion(notice: Notice, condition: str = "true") -> str:
     """The statement that writes it for everybody who is told, where `condition`, which is ours, holds. Its values are
     `values_of`."""
     there_was_one = " AND u.phone IS NOT NULL" if notice.number is Number.AS_IT_WAS else ""
+    not_lately = f" AND NOT {_LATELY}" if notice.once_in is not None else ""
     return (
         "INSERT INTO notice (id, clinic_id, user_id, kind, at, detail, is_shown, is_sent, phone, email, next_tell_at)"  # noqa: S608
         " SELECT 'ntc_' || replace(gen_random_uuid()::text, '-', ''), clinic_id, id, %(kind)s, %(at)s, %(detail)s,"
@@ -142,7 +149,7 @@ def insertion(notice: Notice, condition: str = "true") -> str:
         " CASE WHEN num_nonnulls(phone, email) > 0 THEN %(at)s::timestamptz END"
         f" FROM (SELECT u.id, u.clinic_id, CASE WHEN {_BRAKE} THEN {_PHONE[notice.number]} END AS phone,"
         f" CASE WHEN %(is_shown)s AND {_BRAKE} THEN u.email END AS email"
-        f" FROM app_user u WHERE {_WHO[notice.whom]}{there_was_one} AND {condition}) AS told"
+        f" FROM app_user u WHERE {_WHO[notice.whom]}{there_was_one}{not_lately} AND {condition}) AS told"
     )
 
 
@@ -158,6 +165,8 @@ def values_of(notice: Notice) -> dict[str, Any]:
         "as_it_was": notice.number is Number.AS_IT_WAS,
         "most_a_day": notice.most_a_day,
         "day_ago": notice.at - _DAY,
+        "once_since": notice.at - (notice.once_in or timedelta(0)),
+        "about": notice.detail.get("user_id"),
     }
 
 
