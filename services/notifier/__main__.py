@@ -77,12 +77,13 @@ def worker() -> None:
     loop.run(database.open())
     keyring = _keyring(settings.keyring_file, database)
     threads = ThreadPoolExecutor(worker_process.THREADS, thread_name_prefix="provider")
+    clock = SystemClock()
     dispatch = Dispatch(
         DeliveryStore(database),
         keyring,
-        providers.from_settings(settings).current,
+        providers.from_settings(settings, clock).current,
         threads,
-        SystemClock(),
+        clock,
         settings.product_name,
         settings.status_callback,
         providers.mailer_from_settings(settings),
@@ -135,7 +136,7 @@ async def _serve(settings: FrontSettings) -> None:
 
     database = _database(settings)
     store, clock = DeliveryStore(database), SystemClock()
-    found = providers.from_settings(settings)
+    found = providers.from_settings(settings, clock)
     keyring = _keyring(settings.keyring_file, database)
     spending, health = Spending(settings.sms_daily_cap), ProviderHealth(store.texts_since, clock)
     TEXTS_DAILY_CAP.set(settings.sms_daily_cap)

@@ -4,7 +4,7 @@ answered; the same request key is the same delivery however often it comes."""
 import re
 import uuid
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NoReturn
 
 from services.common.clock import Clock
@@ -12,6 +12,7 @@ from services.common.errors import ErrorCode, ServiceError, unavailable
 from services.common.keyring_in_use import Sealing
 from services.common.logs import get_logger, mask_phone
 from services.notifier import envelope, notice_texts, sms, texts
+from services.notifier.measures import CHANGES
 from services.notifier.model import (
     CapReached,
     Channel,
@@ -29,6 +30,7 @@ from services.notifier.store import DeliveryStore
 _CODE = re.compile(r"[0-9]{6}")
 _LONGEST_LIFE = timedelta(hours=10)  # what a provider may be asked to hold a message for (ValidityPeriod, 36,000 s)
 _LONGEST_KEY = 200
+_MOST_REPLACED = 100
 
 IsThere = Callable[[], Awaitable[bool]]
 """Whether a provider is there that could send text messages."""
@@ -61,6 +63,7 @@ class Deliveries:
         problem = _what_is_wrong(order)
         if problem or order.not_after - now > _LONGEST_LIFE:
             raise ServiceError(ErrorCode.INVALID_REQUEST, problem or "not_after is too far away")
+        await self._call_back_replaced(order, now)
         if not allows_country(order.to, order.terms):
             return await self._earlier(order) or _raise(country_refused(order.clinic_id))
         if not await self._provider_is_there():
@@ -110,6 +113,14 @@ class Deliveries:
         state = self.state_now(delivery)
         return notice_texts.detail(state) if delivery.is_notice else texts.detail(state, delivery.reason)
 
+    async def _call_back_replaced(self, order: Order, now: datetime) -> None:
+        """First of all, because those are dead whether or not this one is taken."""
+        if not order.replaces:
+            return
+        for ended in await self._store.call_back(order.user_id, order.replaces, now):
+            CHANGES.labels(ended.state, ended.reason or "").inc()
+            _log.info("delivery_called_back", delivery_id=ended.id, kind=ended.kind, number=ended.to_hint)
+
     async def _earlier(self, order: Order) -> Delivery | None:
         return (await self._store.find_by_keys([order.request_key])).get(order.request_key)
 
@@ -125,6 +136,8 @@ def _what_is_wrong(order: Order) -> str | None:
         return "code must be six digits"
     if not order.clinic_id or not order.user_id:
         return "clinic_id and user_id must be given"
+    if len(order.replaces) > _MOST_REPLACED or order.request_key in order.replaces:
+        return "replaces must name a few earlier codes"
     if not sms.is_textable(order.to):
         return "Text messages cannot be sent to this number."
     if needs_countries(order.kind) and not order.terms.countries:

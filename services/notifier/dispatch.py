@@ -19,6 +19,7 @@ from services.notifier import envelope, notice_texts, texts
 from services.notifier.measures import CHANGES, LOCKED_OUT, PROVIDER_SECONDS
 from services.notifier.model import (
     LEAST_LIFE,
+    LONGEST_START,
     Channel,
     Claim,
     Delivery,
@@ -122,7 +123,8 @@ class Dispatch:
         text = Text(
             to=content.to,
             body=body,
-            valid_seconds=min(seconds_left, _LONGEST_VALIDITY_SECONDS),
+            not_after=delivery.not_after,
+            valid_seconds=min(seconds_left - int(LONGEST_START.total_seconds()), _LONGEST_VALIDITY_SECONDS),
             status_callback=f"{self._status_callback}?delivery={delivery.id}" if self._status_callback else None,
         )
         return lambda: cast(Provider, provider).send(text)
@@ -140,7 +142,10 @@ class Dispatch:
                 state, reason = State.QUEUED, outcome.reason or str(outcome.verdict)
         if state is State.QUEUED:
             next_at = now + timedelta(seconds=_wait_seconds(outcome, claimed))
-            moved = await self._store.put_back(claimed, reason or "", next_at, now)
+            put_back = await self._store.put_back(claimed, reason or "", next_at, now)
+            moved = put_back is not None
+            if put_back:
+                state, reason = put_back.state, put_back.reason
         else:
             moved = await self._store.end_attempt(claimed, state, outcome, name, reason, now)
         if outcome.verdict is Verdict.LOCKED_OUT:

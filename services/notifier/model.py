@@ -8,7 +8,12 @@ from typing import NewType, Protocol
 DeliveryId = NewType("DeliveryId", str)
 
 LEAST_LIFE = timedelta(seconds=10)
-"""No call is begun with less than this left of a message's life: it may take that long, and nothing may leave after."""
+"""No call is begun with less than this left of a message's life."""
+
+LONGEST_START = timedelta(seconds=4)
+"""So long may pass from preparing a text to its first byte leaving, for finding and reaching the provider (two packets
+may be lost). Else nothing leaves. The life that the provider is told is this much shorter, so that nothing outlives its
+message."""
 
 LONGEST_SENDING = timedelta(seconds=60)
 """Whoever has been sending for longer has died: no call takes that long."""
@@ -116,6 +121,8 @@ class Order:
     user_id: str
     locale: str
     terms: Terms = Terms()
+    replaces: tuple[str, ...] = ()
+    """Request keys of the user's earlier codes that can no longer be right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +210,9 @@ class Text:
 
     to: str
     body: str
+    not_after: datetime
     valid_seconds: int
+    """What the provider is told is left of its life. It must still be left when the text leaves."""
     status_callback: str | None
 
     def __repr__(self) -> str:

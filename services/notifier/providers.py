@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from services.common.clock import Clock
 from services.notifier.model import Mailer, Provider
 from services.notifier.settings import Settings
 from services.notifier.smtp_mail import SmtpMail
@@ -17,7 +18,7 @@ _DOUBTED_SECONDS = 1.0
 _PROBE_TIMEOUT_SECONDS = 1.0
 
 
-def from_settings(settings: Settings) -> "Providers":
+def from_settings(settings: Settings, clock: Clock) -> "Providers":
     """Twilio counts as there without being asked; the stand-in only while its /healthz answers."""
     if settings.twilio_account_sid and settings.twilio_auth_token:
         twilio = TwilioSms(
@@ -28,6 +29,7 @@ def from_settings(settings: Settings) -> "Providers":
             sender=settings.twilio_from,
             messaging_service_sid=settings.twilio_messaging_service_sid,
             timeout_seconds=settings.twilio_timeout_seconds,
+            clock=clock,
         )
         return Providers(twilio, None)
     if settings.standin_url and settings.standin_account_sid and settings.standin_auth_token:
@@ -39,6 +41,7 @@ def from_settings(settings: Settings) -> "Providers":
             sender=settings.standin_from,
             messaging_service_sid=None,
             timeout_seconds=settings.twilio_timeout_seconds,
+            clock=clock,
         )
         return Providers(standin, settings.standin_url)
     return Providers(None, None)

@@ -50,6 +50,7 @@ class NotifierServicer(GeneratedServicer):
             user_id=request.user_id,
             locale=request.locale,
             terms=_terms(request),
+            replaces=tuple(request.replaces),
         )
         return self._answer(await self._deliveries.submit(order))
 

@@ -36,7 +36,7 @@ class Settings(ServiceSettings):
     twilio_messaging_service_sid: str | None = None
     twilio_base_url: str = "https://api.twilio.com"
     twilio_timeout_seconds: float = Field(default=10.0, gt=0, le=20)
-    """Twilio's client has none by default. A call must be over well before `sending` counts as lost (60 s)."""
+    """For its answer. A call must be over well before `sending` counts as lost (60 s)."""
     standin_url: str | None = None
     standin_account_sid: str | None = None
     standin_auth_token: SecretStr | None = None

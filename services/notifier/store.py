@@ -101,22 +101,47 @@ class DeliveryStore:
             await record(connection, delivery, now)
         return Claim(delivery, bytes(row["sealed"]))
 
-    async def put_back(self, claimed: Delivery, reason: str, next_at: datetime, now: datetime) -> bool:
-        """`sending` → `queued`, for a message that was certainly not sent."""
+    async def call_back(self, user_id: str, request_keys: Sequence[str], now: datetime) -> list[Delivery]:
+        """Ends those codes of the user that wait, and answers them. One that is being sent is marked, so that it is not
+        sent another time."""
         async with self._database.transaction() as connection:
             cursor = await connection.execute(
-                "UPDATE delivery SET state = 'queued', reason = %(reason)s, next_at = %(next_at)s,"  # noqa: S608
-                " published_at = NULL, sending_at = NULL, updated_at = %(now)s"
+                "UPDATE delivery SET replaced_at = %(now)s,"  # noqa: S608
+                " state = CASE state WHEN 'queued' THEN 'expired' ELSE state END,"
+                " reason = CASE state WHEN 'queued' THEN 'replaced' ELSE reason END,"
+                " sealed = CASE state WHEN 'queued' THEN NULL ELSE sealed END,"
+                " updated_at = CASE state WHEN 'queued' THEN %(now)s ELSE updated_at END"
+                " WHERE request_key = ANY (%(keys)s) AND user_id = %(user)s AND NOT is_notice"
+                f" AND state IN ('queued', 'sending') RETURNING {COLUMNS}",
+                {"now": now, "keys": list(request_keys), "user": user_id},
+            )
+            found = [delivery_of(row) for row in await cursor.fetchall()]
+            ended = [delivery for delivery in found if delivery.state is State.EXPIRED]
+            for delivery in ended:
+                await record(connection, delivery, now)
+        return ended
+
+    async def put_back(self, claimed: Delivery, reason: str, next_at: datetime, now: datetime) -> Delivery | None:
+        """`sending` → `queued`, for a message that was certainly not sent; or, where a newer code has replaced it
+        meanwhile, `expired`. None where it had moved on."""
+        async with self._database.transaction() as connection:
+            cursor = await connection.execute(
+                "UPDATE delivery SET next_at = %(next_at)s, published_at = NULL, sending_at = NULL,"  # noqa: S608
+                " updated_at = %(now)s,"
+                " state = CASE WHEN replaced_at IS NULL THEN 'queued' ELSE 'expired' END,"
+                " reason = CASE WHEN replaced_at IS NULL THEN %(reason)s ELSE 'replaced' END,"
+                " sealed = CASE WHEN replaced_at IS NULL THEN sealed END"
                 " WHERE id = %(id)s AND attempt = %(attempt)s AND state = 'sending'"
                 f" RETURNING {COLUMNS}",
                 {"id": claimed.id, "attempt": claimed.attempt, "reason": reason, "next_at": next_at, "now": now},
             )
             row = await cursor.fetchone()
-            if row:
-                await record(connection, delivery_of(row), now)
+            now_is = delivery_of(row) if row else None
+            if now_is:
+                await record(connection, now_is, now)
             if claimed.is_notice:
                 await _wake_relay(connection)  # the next one may go
-        return row is not None
+        return now_is
 
     async def end_attempt(
         self, claimed: Delivery, state: State, outcome: Outcome, provider: str, reason: str | None, now: datetime

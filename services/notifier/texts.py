@@ -68,6 +68,7 @@ _DETAILS = {
 _FAILED = "The message could not be sent. Please try another method, or ask your administrator."
 _UNKNOWN = "We cannot tell whether the message was sent. If it does not arrive, ask for a new code."
 _EXPIRED = "The message could not be sent in time. Please ask for a new code."
+_REPLACED = "A newer code has taken the place of this one, which was not sent."
 _WAITING = "This is taking longer than usual. We keep trying."
 
 
@@ -92,4 +93,6 @@ def detail(state: State, reason: str | None) -> str:
         return _DETAILS.get(reason or "", _FAILED)
     if state is State.QUEUED and reason:
         return _WAITING
+    if state is State.EXPIRED and reason == "replaced":
+        return _REPLACED
     return {State.UNKNOWN: _UNKNOWN, State.EXPIRED: _EXPIRED}.get(state, "")

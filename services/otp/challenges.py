@@ -124,6 +124,7 @@ class CodeSender:
             to.caller.user_id,
             to.locale,
             to.terms,
+            tuple(await self._challenges.dead(challenge.user_id, self._clock.now())),
         )
         try:
             delivery = await self._notifier.submit(message)

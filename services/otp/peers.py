@@ -50,6 +50,8 @@ class Message:
     user_id: str
     locale: str
     terms: SmsTerms | None
+    replaces: tuple[str, ...] = ()
+    """Keys of the user's earlier codes that can no longer be right, and need not be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class NotifierPeer:
             clinic_id=message.clinic_id,
             user_id=message.user_id,
             locale=message.locale,
+            replaces=message.replaces,
         )
         if message.terms is not None:
             request.clinic_daily_cap = message.terms.daily_cap

@@ -1,18 +1,13 @@
 """The notifier as it runs: front, relay and worker as processes of their own, with a real PostgreSQL, a real Redis as
 broker, and the stand-in for Twilio."""
 
-import asyncio
 import base64
 import contextlib
 import itertools
 import json
-import os
 import secrets
-import signal
+import socket
 import subprocess
-import sys
-import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,23 +15,25 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import httpx
 import psycopg
 import pytest
-from aiohttp import web
 from countersign.notifier.v1 import notifier_pb2 as pb
 from countersign.notifier.v1.notifier_pb2_grpc import NotifierStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from psycopg.rows import dict_row
 
-from deploy.embedded import EmbeddedRedis, free_port
+from deploy.databases import Passwords, prepare_service
+from deploy.embedded import EmbeddedPostgres, EmbeddedRedis, free_port
+from services.common.clock import Clock
+from services.common.migrate import migrate
 from services.common.postgres import Database
 from services.common.sealing import Keyring
 from services.notifier.twilio_sms import TwilioSms
 from tests.conftest import MakeCertificates, MakeDatabase, sealer_of
+from tests.notifier.callback_receiver import CallbackReceiver
 from tests.notifier.house import House
+from tests.notifier.processes import ROOT, Child, Standin, eventually, start
 
-ROOT = Path(__file__).parent.parent.parent
 ACCOUNT_SID = f"AC{'5a' * 16}"
 AUTH_TOKEN = "stand-in-token-of-the-tests"
 BROKER_PASSWORD = "broker-password-of-the-tests"
@@ -44,76 +41,10 @@ BROKER_PASSWORD = "broker-password-of-the-tests"
 _numbers = itertools.count(0)
 
 
-def eventually(check: Callable[[], Any], seconds: float = 15.0) -> Any:
-    """What `check` answers as soon as that is true; fails after `seconds`."""
-    ends_at = time.monotonic() + seconds
-    while True:
-        if found := check():
-            return found
-        assert time.monotonic() < ends_at, f"not within {seconds} s; last: {found!r}"
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def number() -> str:
     """A number of this test alone, from the range that Ofcom keeps for drama."""
     return f"+447700900{next(_numbers) % 1000:03}"
-
-
-@dataclass
-class Child:
-    """One process of ours and what it logged."""
-
-    process: "subprocess.Popen[bytes]"
-    log: Path
-
-    def stop(self, seconds: float = 20) -> int:
-        if self.process.poll() is None:
-            self.process.terminate()
-        return self.process.wait(seconds)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def freeze(self) -> None:
-        self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
-
-    def said(self) -> str:
-        return self.log.read_text()
-
-
-@dataclass
-class Standin:
-    """The stand-in for Twilio, seen from outside."""
-
-    url: str
-    child: Child
-
-    def inbox(self, to: str) -> list[dict[str, Any]]:
-        return list(httpx.get(f"{self.url}/inbox", params={"to": to}).json())
-
-    def calls(self, to: str) -> list[dict[str, Any]]:
-        """Every attempt to send to this number, newest first."""
-        return [call for call in httpx.get(f"{self.url}/calls").json() if call["form"].get("To") == to]
-
-    def fail(self, kind: str, to: str, count: int = 1, **more: Any) -> None:
-        given = {"kind": kind, "to": to, "count": count, **more}
-        httpx.post(f"{self.url}/faults", json=given).raise_for_status()
-
-
-def start(arguments: list[str], environment: dict[str, str], folder: Path) -> Child:
-    log = folder / f"{arguments[-1].replace('/', '_')}-{secrets.token_hex(3)}.log"
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    paths = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'proto' / 'gen'}"}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *arguments], env=kept | paths | environment, stdout=output, stderr=output, cwd=folder
-        )
-    return Child(process, log)
 
 
 @pytest.fixture(scope="session")
@@ -209,7 +140,7 @@ class Client:
         given |= {"clinic_id": "cli_harbour", "user_id": "usr_nurse", "locale": "en"}
         request = pb.SubmitRequest(to=to, code=code, **given | changed)
         request.not_after.FromDatetime(datetime.now(UTC) + timedelta(seconds=seconds))
-        return self._stub.Submit(request, timeout=5, metadata=(("x-request-id", request_id),))
+        return self._stub.Submit(request, timeout=30, metadata=(("x-request-id", request_id),))
 
     def notify(self, kind: "pb.NoticeKind.ValueType", seconds: float = 3600, **given: Any) -> list[pb.Delivery]:
         request = pb.NotifyRequest(
@@ -225,10 +156,10 @@ class Client:
         request.not_after.FromDatetime(now + timedelta(seconds=seconds))
         for name, value in given.items():
             setattr(request, name, value)
-        return list(self._stub.Notify(request, timeout=5).deliveries)
+        return list(self._stub.Notify(request, timeout=30).deliveries)
 
     def get(self, delivery_id: str) -> pb.Delivery:
-        return self._stub.GetDelivery(pb.GetDeliveryRequest(delivery_id=delivery_id), timeout=5)
+        return self._stub.GetDelivery(pb.GetDeliveryRequest(delivery_id=delivery_id), timeout=30)
 
     def status(self, delivery_id: str) -> str:
         return self.get(delivery_id).status
@@ -241,7 +172,7 @@ class Client:
 
     def call_back(self, form: dict[str, str], signature: str, query: str) -> None:
         request = pb.ReceiveTwilioStatusRequest(form=form, signature=signature, query=query)
-        self._stub.ReceiveTwilioStatus(request, timeout=5)
+        self._stub.ReceiveTwilioStatus(request, timeout=30)
 
     def is_serving(self) -> bool:
         request = health_pb2.HealthCheckRequest()
@@ -253,51 +184,6 @@ class Client:
 
     def close(self) -> None:
         self._channel.close()
-
-
-class CallbackReceiver:
-    """The gateway's part in a callback: hands form, signature and query to the notifier, whichever is set."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.client: Client | None = None
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._runner: web.AppRunner | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(5)
-
-    async def _listen(self) -> None:
-        app = web.Application()
-        app.add_routes([web.post("/v1/webhooks/twilio/status", self._take)])
-        self._runner = web.AppRunner(app)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
-
-    async def _take(self, request: web.Request) -> web.Response:
-        form = {name: str(value) for name, value in (await request.post()).items()}
-        if self.client is None:
-            return web.Response(status=503)
-        try:
-            signature = request.headers.get("X-Twilio-Signature", "")
-            await asyncio.to_thread(self.client.call_back, form, signature, request.query_string)
-        except grpc.RpcError as error:
-            forbidden = error.code() is grpc.StatusCode.PERMISSION_DENIED  # type: ignore[attr-defined]
-            return web.Response(status=403 if forbidden else 503)
-        return web.Response(status=204)
-
-    def stop(self) -> None:
-        if self._runner:
-            asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(5)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
 
 MakeNotifier = Callable[..., Notifier]
@@ -394,15 +280,67 @@ def identity(running: Notifier) -> Iterator[Client]:
     client.close()
 
 
+def twilio_at(url: str, clock: Clock, seconds: float) -> TwilioSms:
+    return TwilioSms(
+        "standin",
+        ACCOUNT_SID,
+        AUTH_TOKEN,
+        url,
+        sender="+15005550006",
+        messaging_service_sid=None,
+        timeout_seconds=seconds,
+        clock=clock,
+    )
+
+
 @pytest.fixture
 async def house(database: MakeDatabase, keyring_file: Path, standin: Standin) -> AsyncIterator[House]:
     url = database("notifier")
     opened = Database(*url)
     await opened.open()
-    account: dict[str, Any] = {"sender": "+15005550006", "messaging_service_sid": None, "timeout_seconds": 2}
-    house = House(
-        opened, url, Keyring.load(keyring_file), TwilioSms("standin", ACCOUNT_SID, AUTH_TOKEN, standin.url, **account)
-    )
+    house = House(opened, url, Keyring.load(keyring_file))
+    house.provider = twilio_at(standin.url, house.clock, seconds=5)
     yield house
     house.threads.shutdown()
     await opened.close()
+
+
+@pytest.fixture
+def deaf_port() -> Iterator[int]:
+    """A port where connecting takes for ever: its queue of connections is full and nobody accepts."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = []
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+            waiting.append(filler)
+        with pytest.raises(TimeoutError):
+            socket.create_connection(listener.getsockname(), 0.3)
+        yield int(listener.getsockname()[1])
+        for filler in waiting:
+            filler.close()
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    server = EmbeddedRedis(tmp_path / "broker", free_port(), password=BROKER_PASSWORD)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_database(tmp_path: Path) -> Iterator[tuple[EmbeddedPostgres, str, str]]:
+    server = EmbeddedPostgres(tmp_path / "data", "superuser-password")
+    server.start()
+    with server.connect("postgres") as connection:
+        # The sealer's password as in every other test: it signs in at the database that `url` names.
+        secret = Passwords("app-password", "owner-password", sealer_of("notifier")[1])
+        prepare_service(connection, "notifier", "notifier", secret)
+    owner = server.url("notifier", "notifier_owner")
+    migrate(owner, "owner-password", ROOT / "services" / "notifier" / "migrations")
+    yield server, server.url("notifier", "notifier"), "app-password"
+    server.stop()

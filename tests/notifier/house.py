@@ -25,13 +25,13 @@ START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 class House:
     """The notifier's parts in one process, with one clock."""
 
-    def __init__(self, database: Database, url: tuple[str, str], keyring: Keyring, provider: Provider) -> None:
+    def __init__(self, database: Database, url: tuple[str, str], keyring: Keyring) -> None:
         self.clock = FixedClock(START)
         self.store = DeliveryStore(database)
         self.relay_store = RelayStore(database)
         self.keyring = keyring
         self.signal = QueuedSignal(*url)
-        self.provider: Provider | None = provider
+        self.provider: Provider | None = None
         self.can_mail = False
         self.daily_cap = 5000
         self.published: list[DeliveryId] = []

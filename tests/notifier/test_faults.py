@@ -1,26 +1,17 @@
 """Whatever is killed on a message's way: it is sent at most once, and where it was not sent for certain, it is sent."""
 
 import asyncio
-import socket
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
-from deploy.databases import Passwords, prepare_service
-from deploy.embedded import EmbeddedPostgres, EmbeddedRedis, free_port
+from deploy.embedded import EmbeddedPostgres, EmbeddedRedis
 from services.common.clock import FixedClock
-from services.common.migrate import migrate
 from services.common.postgres import Database
 from services.notifier.relay import Relay
 from services.notifier.relay_store import QueuedSignal, RelayStore
-from tests.conftest import sealer_of
 from tests.notifier.conftest import (
     ACCOUNT_SID,
     AUTH_TOKEN,
-    BROKER_PASSWORD,
-    ROOT,
     Child,
     MakeNotifier,
     Notifier,
@@ -46,25 +37,6 @@ def sweep_later(notifier: Notifier, seconds: float) -> None:
         await database.close()
 
     asyncio.run(sweep())
-
-
-@pytest.fixture
-def deaf_port() -> Iterator[int]:
-    """A port where connecting takes for ever: its queue of connections is full and nobody accepts."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        waiting = []
-        for _ in range(4):
-            filler = socket.socket()
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-            waiting.append(filler)
-        with pytest.raises(TimeoutError):
-            socket.create_connection(listener.getsockname(), 0.3)
-        yield int(listener.getsockname()[1])
-        for filler in waiting:
-            filler.close()
 
 
 def test_p16_a_worker_killed_between_claim_and_send_never_leads_to_a_second_try(
@@ -122,14 +94,6 @@ def test_a_relay_killed_and_started_again_goes_on_from_the_rows(
     notifier.stop()
 
 
-@pytest.fixture
-def own_broker(tmp_path: Path) -> Iterator[EmbeddedRedis]:
-    server = EmbeddedRedis(tmp_path / "broker", free_port(), password=BROKER_PASSWORD)
-    server.start()
-    yield server
-    server.stop()
-
-
 def test_f05_a_broker_killed_and_back_delivers_all_that_was_taken_meanwhile(
     make_notifier: MakeNotifier, standin: Standin, own_broker: EmbeddedRedis, number: str
 ) -> None:
@@ -180,20 +144,6 @@ def test_f02_a_frozen_broker_holds_up_neither_submitting_nor_what_comes_after(
     notifier.stop()
 
 
-@pytest.fixture
-def own_database(tmp_path: Path) -> Iterator[tuple[EmbeddedPostgres, str, str]]:
-    server = EmbeddedPostgres(tmp_path / "data", "superuser-password")
-    server.start()
-    with server.connect("postgres") as connection:
-        # The sealer's password as in every other test: it signs in at the database that `url` names.
-        secret = Passwords("app-password", "owner-password", sealer_of("notifier")[1])
-        prepare_service(connection, "notifier", "notifier", secret)
-    owner = server.url("notifier", "notifier_owner")
-    migrate(owner, "owner-password", ROOT / "services" / "notifier" / "migrations")
-    yield server, server.url("notifier", "notifier"), "app-password"
-    server.stop()
-
-
 def test_f07_a_database_killed_while_the_provider_answers_is_told_when_it_is_back(
     make_notifier: MakeNotifier, standin: Standin, own_database: tuple[EmbeddedPostgres, str, str], number: str
 ) -> None:
@@ -215,53 +165,6 @@ def test_f07_a_database_killed_while_the_provider_answers_is_told_when_it_is_bac
     eventually(lambda: otp.status(later.delivery_id) == "sent", 30)
     assert len(standin.calls(number)) == 2
     assert all(child.process.poll() is None for child in notifier.children.values())
-    notifier.stop()
-
-
-def test_p16_whatever_is_killed_every_message_ends_in_a_stated_outcome_and_none_is_sent_twice(
-    make_notifier: MakeNotifier, standin: Standin, own_broker: EmbeddedRedis, number: str
-) -> None:
-    """Each message has a code of its own, so that the provider's ledger says what became of it."""
-    notifier = make_notifier(broker_url=own_broker.url, twilio_timeout_seconds="1")
-    otp = notifier.run()
-    for kind, count in (("slow", 10), ("drop_after_accept", 5), ("429", 5), ("500", 5), ("21610", 5), ("hang", 3)):
-        standin.fail(kind, number, count, seconds=0.5 if kind == "slow" else 1.5)
-    taken: dict[str, str] = {}
-    for n in range(120):
-        code = f"{n:06}"
-        taken[code] = otp.submit(number, code=code).delivery_id
-        if n in (30, 60, 90):
-            notifier.children["worker"].kill()
-            notifier.start("worker")
-        if n == 45:
-            own_broker.kill()
-            own_broker.start()
-        if n == 75:
-            notifier.children["relay"].kill()
-            notifier.start("relay")
-    open_ones = (
-        "SELECT 1 FROM delivery WHERE state = 'queued' OR (state = 'sending' AND sending_at > now() - '5 s'::interval)"
-    )
-    eventually(lambda: not notifier.rows(open_ones), 60)
-    sweep_later(notifier, 61)
-    states = {code: otp.status(delivery_id) for code, delivery_id in taken.items()}
-    calls: dict[str, list[int | None]] = {code: [] for code in taken}
-    for call in standin.calls(number):
-        calls[call["form"]["Body"][:6]].append(call["answered"])
-    arrived = [message["body"][:6] for message in standin.inbox(number)]
-    assert len(arrived) == len(set(arrived))
-    for code, state in states.items():
-        # A call whose answer may have been lost is the last one.
-        assert len([answered for answered in calls[code] if answered != 429]) <= 1, (code, calls[code])
-        if state == "sent":
-            assert code in arrived
-        elif state == "failed":
-            assert code not in arrived
-            assert calls[code][0] == 400  # the newest; it may have been asked to wait before
-        else:
-            assert state == "unknown", (code, state)
-    unknown = [code for code, state in states.items() if state == "unknown"]
-    assert len(unknown) <= 13 + 3 * 8  # the faults whose answer is lost, and what each killed worker had in hand
     notifier.stop()
 
 

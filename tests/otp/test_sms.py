@@ -83,6 +83,41 @@ async def test_a54_after_a_resend_the_earlier_code_is_wrong(otp: Otp) -> None:
     assert len([row for row in rows if row["ended_at"] is None]) == 0
 
 
+async def test_a_text_that_still_waits_is_called_back_once_its_code_can_no_longer_be_right(otp: Otp) -> None:
+    """Each handing over names the user's codes that are dead before their time, and no other."""
+
+    async def keys(login: str) -> tuple[str, list[str]]:
+        otp.clock.advance(timedelta(seconds=30))
+        await user.send_sms(login)
+        message = otp.notifier.taken[-1]
+        return message.request_key, list(message.replaces)
+
+    user = await (await otp.user().enrol_totp()).enrol_sms()
+    otp.clock.advance(timedelta(minutes=5))
+    mine, other = fresh("log"), fresh("log")
+    first, replaced = await keys(mine)
+    assert replaced == []
+    elsewhere, replaced = await keys(other)
+    assert replaced == [], "another login's code lives"
+    second, replaced = await keys(mine)
+    assert replaced == [first]
+    assert await user.sees(otp.notifier.taken[-1].code, "sms", mine) == "accepted"
+    assert await user.sees(user.code(), login=other) == "accepted"
+    otp.clock.advance(timedelta(minutes=2))
+    _, replaced = await keys(fresh("log"))
+    assert replaced == [elsewhere, first], "not the one that was used"
+    assert second not in replaced
+
+
+async def test_a_number_that_was_mistyped_is_sent_nothing_more_once_another_is_given(otp: Otp) -> None:
+    user = otp.user()
+    await user.start_sms("+447700900124")
+    mistyped = otp.notifier.taken[-1]
+    otp.clock.advance(timedelta(seconds=30))
+    await user.start_sms(PHONE)
+    assert list(otp.notifier.taken[-1].replaces) == [mistyped.request_key]
+
+
 async def test_a54_after_another_factor_succeeded_in_the_login_its_code_is_dead(otp: Otp) -> None:
     user = await (await otp.user().enrol_totp()).enrol_sms()
     login, other = fresh("log"), fresh("log")

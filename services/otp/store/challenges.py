@@ -86,6 +86,17 @@ class Challenges:
         async with self._database.connection() as connection:
             return await _newest(connection, user_id, login_id)
 
+    async def dead(self, user_id: UserId, now: datetime) -> list[ChallengeId]:
+        """The user's codes that can no longer be right, for a newer one or another ending, before their time is up:
+        their texts may still wait to be sent."""
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT id FROM challenge WHERE user_id = %s AND ended_at IS NOT NULL AND spent_at IS NULL"
+                " AND expires_at > %s ORDER BY seq DESC LIMIT 20",
+                [user_id, now],
+            )
+            return [ChallengeId(row["id"]) for row in await cursor.fetchall()]
+
     async def hand_over(self, challenge_id: ChallengeId, delivery_id: str, status: str) -> bool:
         """Says the notifier has taken the code, which from now on can be right. False where it was ended meanwhile."""
         async with self._database.connection() as connection:

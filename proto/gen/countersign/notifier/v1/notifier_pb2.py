@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&countersign/notifier/v1/notifier.proto\x12\x17\x63ountersign.notifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9c\x02\n\rSubmitRequest\x12\x13\n\x0brequest_key\x18\x01 \x01(\t\x12\x32\n\x04kind\x18\x02 \x01(\x0e\x32$.countersign.notifier.v1.MessageKind\x12\n\n\x02to\x18\x03 \x01(\t\x12\x0c\n\x04\x63ode\x18\x04 \x01(\t\x12-\n\tnot_after\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tclinic_id\x18\x06 \x01(\t\x12\x0f\n\x07user_id\x18\x07 \x01(\t\x12\x0e\n\x06locale\x18\x08 \x01(\t\x12\x1d\n\x10\x63linic_daily_cap\x18\t \x01(\x05H\x00\x88\x01\x01\x12\x11\n\tcountries\x18\n \x03(\tB\x13\n\x11_clinic_daily_cap\"\xaf\x03\n\rNotifyRequest\x12\x13\n\x0brequest_key\x18\x01 \x01(\t\x12\x31\n\x04kind\x18\x02 \x01(\x0e\x32#.countersign.notifier.v1.NoticeKind\x12\r\n\x05phone\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\x12\x11\n\tclinic_id\x18\x05 \x01(\t\x12\x0f\n\x07user_id\x18\x06 \x01(\t\x12\x0e\n\x06locale\x18\x07 \x01(\t\x12/\n\x0bhappened_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08timezone\x18\t \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\n \x01(\t\x12\x0f\n\x07\x62rowser\x18\x0b \x01(\t\x12\x0e\n\x06method\x18\x0c \x01(\t\x12\x19\n\x11\x62\x61\x63kup_codes_left\x18\r \x01(\x05\x12-\n\tnot_after\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x10\x63linic_daily_cap\x18\x0f \x01(\x05H\x00\x88\x01\x01\x12\x11\n\tcountries\x18\x10 \x03(\tB\x13\n\x11_clinic_daily_cap\"G\n\x0eNotifyResponse\x12\x35\n\ndeliveries\x18\x01 \x03(\x0b\x32!.countersign.notifier.v1.Delivery\"?\n\x08\x44\x65livery\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\")\n\x12GetDeliveryRequest\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\"\x18\n\x16GetCapabilitiesRequest\"@\n\x0c\x43\x61pabilities\x12\x0b\n\x03sms\x18\x01 \x01(\x08\x12\r\n\x05\x65mail\x18\x02 \x01(\x08\x12\x14\n\x0csms_degraded\x18\x03 \x01(\x08\"\xb8\x01\n\x1aReceiveTwilioStatusRequest\x12K\n\x04\x66orm\x18\x01 \x03(\x0b\x32=.countersign.notifier.v1.ReceiveTwilioStatusRequest.FormEntry\x12\x11\n\tsignature\x18\x02 \x01(\t\x12\r\n\x05query\x18\x03 \x01(\t\x1a+\n\tFormEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1d\n\x1bReceiveTwilioStatusResponse*\x8e\x01\n\x0bMessageKind\x12\x1c\n\x18MESSAGE_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19MESSAGE_KIND_SIGN_IN_CODE\x10\x01\x12\x1f\n\x1bMESSAGE_KIND_ENROLMENT_CODE\x10\x02\x12!\n\x1dMESSAGE_KIND_PHONE_PROOF_CODE\x10\x03*\xbe\x04\n\nNoticeKind\x12\x1b\n\x17NOTICE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18NOTICE_KIND_FACTOR_ADDED\x10\x01\x12\x1e\n\x1aNOTICE_KIND_FACTOR_CHANGED\x10\x02\x12\x1e\n\x1aNOTICE_KIND_FACTOR_REMOVED\x10\x03\x12\x1e\n\x1aNOTICE_KIND_BYPASS_GRANTED\x10\x04\x12\x1b\n\x17NOTICE_KIND_BYPASS_USED\x10\x05\x12\x1f\n\x1bNOTICE_KIND_BYPASS_ENROLLED\x10\x06\x12#\n\x1fNOTICE_KIND_GRANTED_BYPASS_USED\x10\x07\x12\'\n#NOTICE_KIND_GRANTED_BYPASS_ENROLLED\x10\x08\x12\'\n#NOTICE_KIND_OPERATOR_BYPASS_GRANTED\x10\t\x12!\n\x1dNOTICE_KIND_BACKUP_CODES_MADE\x10\n\x12 \n\x1cNOTICE_KIND_BACKUP_CODES_LOW\x10\x0b\x12\x1d\n\x19NOTICE_KIND_GUESSES_SPENT\x10\x0c\x12 \n\x1cNOTICE_KIND_PASSWORD_CHANGED\x10\r\x12\x1e\n\x1aNOTICE_KIND_PASSWORD_RESET\x10\x0e\x12\x1d\n\x19NOTICE_KIND_PHONE_CHANGED\x10\x0f\x12\x1b\n\x17NOTICE_KIND_NEW_BROWSER\x10\x10\x32\x87\x04\n\x08Notifier\x12S\n\x06Submit\x12&.countersign.notifier.v1.SubmitRequest\x1a!.countersign.notifier.v1.Delivery\x12]\n\x0bGetDelivery\x12+.countersign.notifier.v1.GetDeliveryRequest\x1a!.countersign.notifier.v1.Delivery\x12i\n\x0fGetCapabilities\x12/.countersign.notifier.v1.GetCapabilitiesRequest\x1a%.countersign.notifier.v1.Capabilities\x12Y\n\x06Notify\x12&.countersign.notifier.v1.NotifyRequest\x1a\'.countersign.notifier.v1.NotifyResponse\x12\x80\x01\n\x13ReceiveTwilioStatus\x12\x33.countersign.notifier.v1.ReceiveTwilioStatusRequest\x1a\x34.countersign.notifier.v1.ReceiveTwilioStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&countersign/notifier/v1/notifier.proto\x12\x17\x63ountersign.notifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xae\x02\n\rSubmitRequest\x12\x13\n\x0brequest_key\x18\x01 \x01(\t\x12\x32\n\x04kind\x18\x02 \x01(\x0e\x32$.countersign.notifier.v1.MessageKind\x12\n\n\x02to\x18\x03 \x01(\t\x12\x0c\n\x04\x63ode\x18\x04 \x01(\t\x12-\n\tnot_after\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tclinic_id\x18\x06 \x01(\t\x12\x0f\n\x07user_id\x18\x07 \x01(\t\x12\x0e\n\x06locale\x18\x08 \x01(\t\x12\x1d\n\x10\x63linic_daily_cap\x18\t \x01(\x05H\x00\x88\x01\x01\x12\x11\n\tcountries\x18\n \x03(\t\x12\x10\n\x08replaces\x18\x0b \x03(\tB\x13\n\x11_clinic_daily_cap\"\xaf\x03\n\rNotifyRequest\x12\x13\n\x0brequest_key\x18\x01 \x01(\t\x12\x31\n\x04kind\x18\x02 \x01(\x0e\x32#.countersign.notifier.v1.NoticeKind\x12\r\n\x05phone\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\x12\x11\n\tclinic_id\x18\x05 \x01(\t\x12\x0f\n\x07user_id\x18\x06 \x01(\t\x12\x0e\n\x06locale\x18\x07 \x01(\t\x12/\n\x0bhappened_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08timezone\x18\t \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\n \x01(\t\x12\x0f\n\x07\x62rowser\x18\x0b \x01(\t\x12\x0e\n\x06method\x18\x0c \x01(\t\x12\x19\n\x11\x62\x61\x63kup_codes_left\x18\r \x01(\x05\x12-\n\tnot_after\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x10\x63linic_daily_cap\x18\x0f \x01(\x05H\x00\x88\x01\x01\x12\x11\n\tcountries\x18\x10 \x03(\tB\x13\n\x11_clinic_daily_cap\"G\n\x0eNotifyResponse\x12\x35\n\ndeliveries\x18\x01 \x03(\x0b\x32!.countersign.notifier.v1.Delivery\"?\n\x08\x44\x65livery\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\")\n\x12GetDeliveryRequest\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\"\x18\n\x16GetCapabilitiesRequest\"@\n\x0c\x43\x61pabilities\x12\x0b\n\x03sms\x18\x01 \x01(\x08\x12\r\n\x05\x65mail\x18\x02 \x01(\x08\x12\x14\n\x0csms_degraded\x18\x03 \x01(\x08\"\xb8\x01\n\x1aReceiveTwilioStatusRequest\x12K\n\x04\x66orm\x18\x01 \x03(\x0b\x32=.countersign.notifier.v1.ReceiveTwilioStatusRequest.FormEntry\x12\x11\n\tsignature\x18\x02 \x01(\t\x12\r\n\x05query\x18\x03 \x01(\t\x1a+\n\tFormEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1d\n\x1bReceiveTwilioStatusResponse*\x8e\x01\n\x0bMessageKind\x12\x1c\n\x18MESSAGE_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19MESSAGE_KIND_SIGN_IN_CODE\x10\x01\x12\x1f\n\x1bMESSAGE_KIND_ENROLMENT_CODE\x10\x02\x12!\n\x1dMESSAGE_KIND_PHONE_PROOF_CODE\x10\x03*\xbe\x04\n\nNoticeKind\x12\x1b\n\x17NOTICE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18NOTICE_KIND_FACTOR_ADDED\x10\x01\x12\x1e\n\x1aNOTICE_KIND_FACTOR_CHANGED\x10\x02\x12\x1e\n\x1aNOTICE_KIND_FACTOR_REMOVED\x10\x03\x12\x1e\n\x1aNOTICE_KIND_BYPASS_GRANTED\x10\x04\x12\x1b\n\x17NOTICE_KIND_BYPASS_USED\x10\x05\x12\x1f\n\x1bNOTICE_KIND_BYPASS_ENROLLED\x10\x06\x12#\n\x1fNOTICE_KIND_GRANTED_BYPASS_USED\x10\x07\x12\'\n#NOTICE_KIND_GRANTED_BYPASS_ENROLLED\x10\x08\x12\'\n#NOTICE_KIND_OPERATOR_BYPASS_GRANTED\x10\t\x12!\n\x1dNOTICE_KIND_BACKUP_CODES_MADE\x10\n\x12 \n\x1cNOTICE_KIND_BACKUP_CODES_LOW\x10\x0b\x12\x1d\n\x19NOTICE_KIND_GUESSES_SPENT\x10\x0c\x12 \n\x1cNOTICE_KIND_PASSWORD_CHANGED\x10\r\x12\x1e\n\x1aNOTICE_KIND_PASSWORD_RESET\x10\x0e\x12\x1d\n\x19NOTICE_KIND_PHONE_CHANGED\x10\x0f\x12\x1b\n\x17NOTICE_KIND_NEW_BROWSER\x10\x10\x32\x87\x04\n\x08Notifier\x12S\n\x06Submit\x12&.countersign.notifier.v1.SubmitRequest\x1a!.countersign.notifier.v1.Delivery\x12]\n\x0bGetDelivery\x12+.countersign.notifier.v1.GetDeliveryRequest\x1a!.countersign.notifier.v1.Delivery\x12i\n\x0fGetCapabilities\x12/.countersign.notifier.v1.GetCapabilitiesRequest\x1a%.countersign.notifier.v1.Capabilities\x12Y\n\x06Notify\x12&.countersign.notifier.v1.NotifyRequest\x1a\'.countersign.notifier.v1.NotifyResponse\x12\x80\x01\n\x13ReceiveTwilioStatus\x12\x33.countersign.notifier.v1.ReceiveTwilioStatusRequest\x1a\x34.countersign.notifier.v1.ReceiveTwilioStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,30 +34,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RECEIVETWILIOSTATUSREQUEST_FORMENTRY']._loaded_options = None
   _globals['_RECEIVETWILIOSTATUSREQUEST_FORMENTRY']._serialized_options = b'8\001'
-  _globals['_MESSAGEKIND']._serialized_start=1313
-  _globals['_MESSAGEKIND']._serialized_end=1455
-  _globals['_NOTICEKIND']._serialized_start=1458
-  _globals['_NOTICEKIND']._serialized_end=2032
+  _globals['_MESSAGEKIND']._serialized_start=1331
+  _globals['_MESSAGEKIND']._serialized_end=1473
+  _globals['_NOTICEKIND']._serialized_start=1476
+  _globals['_NOTICEKIND']._serialized_end=2050
   _globals['_SUBMITREQUEST']._serialized_start=101
-  _globals['_SUBMITREQUEST']._serialized_end=385
-  _globals['_NOTIFYREQUEST']._serialized_start=388
-  _globals['_NOTIFYREQUEST']._serialized_end=819
-  _globals['_NOTIFYRESPONSE']._serialized_start=821
-  _globals['_NOTIFYRESPONSE']._serialized_end=892
-  _globals['_DELIVERY']._serialized_start=894
-  _globals['_DELIVERY']._serialized_end=957
-  _globals['_GETDELIVERYREQUEST']._serialized_start=959
-  _globals['_GETDELIVERYREQUEST']._serialized_end=1000
-  _globals['_GETCAPABILITIESREQUEST']._serialized_start=1002
-  _globals['_GETCAPABILITIESREQUEST']._serialized_end=1026
-  _globals['_CAPABILITIES']._serialized_start=1028
-  _globals['_CAPABILITIES']._serialized_end=1092
-  _globals['_RECEIVETWILIOSTATUSREQUEST']._serialized_start=1095
-  _globals['_RECEIVETWILIOSTATUSREQUEST']._serialized_end=1279
-  _globals['_RECEIVETWILIOSTATUSREQUEST_FORMENTRY']._serialized_start=1236
-  _globals['_RECEIVETWILIOSTATUSREQUEST_FORMENTRY']._serialized_end=1279
-  _globals['_RECEIVETWILIOSTATUSRESPONSE']._serialized_start=1281
-  _globals['_RECEIVETWILIOSTATUSRESPONSE']._serialized_end=1310
-  _globals['_NOTIFIER']._serialized_start=2035
-  _globals['_NOTIFIER']._serialized_end=2554
+  _globals['_SUBMITREQUEST']._serialized_end=403
+  _globals['_NOTIFYREQUEST']._serialized_start=406
+  _globals['_NOTIFYREQUEST']._serialized_end=837
+  _globals['_NOTIFYRESPONSE']._serialized_start=839
+  _globals['_NOTIFYRESPONSE']._serialized_end=910
+  _globals['_DELIVERY']._serialized_start=912
+  _globals['_DELIVERY']._serialized_end=975
+  _globals['_GETDELIVERYREQUEST']._serialized_start=977
+  _globals['_GETDELIVERYREQUEST']._serialized_end=1018
+  _globals['_GETCAPABILITIESREQUEST']._serialized_start=1020
+  _globals['_GETCAPABILITIESREQUEST']._serialized_end=1044
+  _globals['_CAPABILITIES']._serialized_start=1046
+  _globals['_CAPABILITIES']._serialized_end=1110
+  _globals['_RECEIVETWILIOSTATUSREQUEST']._serialized_start=1113
+  _globals['_RECEIVETWILIOSTATUSREQUEST']._serialized_end=1297
+  _globals['_RECEIVETWILIOSTATUSREQUEST_FORMENTRY']._serialized_start=1254
+  _globals['_RECEIVETWILIOSTATUSREQUEST_FORMENTRY']._serialized_end=1297
+  _globals['_RECEIVETWILIOSTATUSRESPONSE']._serialized_start=1299
+  _globals['_RECEIVETWILIOSTATUSRESPONSE']._serialized_end=1328
+  _globals['_NOTIFIER']._serialized_start=2053
+  _globals['_NOTIFIER']._serialized_end=2572
 # @@protoc_insertion_point(module_scope)

@@ -109,6 +109,7 @@ class SubmitRequest(_message.Message):
     LOCALE_FIELD_NUMBER: _builtins.int
     CLINIC_DAILY_CAP_FIELD_NUMBER: _builtins.int
     COUNTRIES_FIELD_NUMBER: _builtins.int
+    REPLACES_FIELD_NUMBER: _builtins.int
     request_key: _builtins.str
     """e.g. the challenge's id"""
     kind: Global___MessageKind.ValueType
@@ -129,6 +130,12 @@ class SubmitRequest(_message.Message):
     def countries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """ISO 3166-1 alpha-2. Empty: not known; then only a SIGN_IN_CODE is taken"""
 
+    @_builtins.property
+    def replaces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The request keys of this user's earlier codes that can no longer be right: those that still wait are not sent any
+        more, also where this one is refused.
+        """
+
     def __init__(
         self,
         *,
@@ -142,10 +149,11 @@ class SubmitRequest(_message.Message):
         locale: _builtins.str = ...,
         clinic_daily_cap: _builtins.int | None = ...,
         countries: _abc.Iterable[_builtins.str] | None = ...,
+        replaces: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_clinic_daily_cap", b"_clinic_daily_cap", "clinic_daily_cap", b"clinic_daily_cap", "not_after", b"not_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clinic_daily_cap", b"_clinic_daily_cap", "clinic_daily_cap", b"clinic_daily_cap", "clinic_id", b"clinic_id", "code", b"code", "countries", b"countries", "kind", b"kind", "locale", b"locale", "not_after", b"not_after", "request_key", b"request_key", "to", b"to", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clinic_daily_cap", b"_clinic_daily_cap", "clinic_daily_cap", b"clinic_daily_cap", "clinic_id", b"clinic_id", "code", b"code", "countries", b"countries", "kind", b"kind", "locale", b"locale", "not_after", b"not_after", "replaces", b"replaces", "request_key", b"request_key", "to", b"to", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__clinic_daily_cap: _TypeAlias = _typing.Literal["clinic_daily_cap"]  # noqa: Y015
     _WhichOneofArgType__clinic_daily_cap: _TypeAlias = _typing.Literal["_clinic_daily_cap", b"_clinic_daily_cap"]  # noqa: Y015
