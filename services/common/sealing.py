@@ -29,6 +29,10 @@ class SealingError(Exception):
     """A keyring that cannot be used, or sealed bytes that do not open. Its text holds no secret."""
 
 
+class DamagedError(SealingError):
+    """The sealed bytes are at fault, or the context is; no keyring that is to come opens them."""
+
+
 class Keyring:
     """Wrapping keys by id; `active` is the one that seals, the others only open what they once sealed."""
 
@@ -91,12 +95,12 @@ class Keyring:
         return header + wrapped + nonce + AESGCM(key).encrypt(nonce, plaintext, _authenticated(context))
 
     def open(self, sealed: bytes, context: str) -> bytes:
-        """What was sealed for this context, or SealingError."""
+        """What was sealed for this context, or SealingError: DamagedError where another keyring would not help."""
         key, rest = self.unwrap(sealed), sealed[_HEADER.size + _WRAPPED_BYTES :]
         try:
             return AESGCM(key).decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], _authenticated(context))
         except (InvalidTag, ValueError):
-            raise SealingError("the sealed bytes do not open under this key and context") from None
+            raise DamagedError("the sealed bytes do not open under this key and context") from None
 
     def unwrap(self, sealed: bytes) -> bytes:
         """The record's own key: where it comes out, this keyring sealed the record. Or SealingError."""
@@ -106,13 +110,13 @@ class Keyring:
         try:
             return aes_key_unwrap_with_padding(self._keys[key_id], sealed[_HEADER.size :][:_WRAPPED_BYTES])
         except (InvalidUnwrap, ValueError):
-            raise SealingError("the sealed bytes do not open under this key and context") from None
+            raise DamagedError("the sealed bytes do not open under this key and context") from None
 
 
 def key_id_of(sealed: bytes) -> int:
     """The id of the key that sealed these bytes."""
     if len(sealed) < _SHORTEST or sealed[0] != _FORMAT:
-        raise SealingError("the sealed bytes are not of a known form")
+        raise DamagedError("the sealed bytes are not of a known form")
     key_id: int = _HEADER.unpack_from(sealed)[1]
     return key_id
 

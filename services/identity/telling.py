@@ -1,7 +1,8 @@
 """Hands notices to the notifier: at once after the commit that wrote one here, and every few seconds those that another
 replica, or a process that died, has left. Nobody waits for it. The notifier takes a notice once, whoever hands it over.
 
-What it does not take is tried again, ever later, for a day; then its contact data goes and the app alone shows it.
+What it does not take is tried again, ever later, for a day; then its contact data goes and the app alone shows it. One
+that fails holds up no other, nor does a number that cannot be had hold up the e-mail.
 """
 
 import asyncio
@@ -12,8 +13,9 @@ from datetime import timedelta
 from prometheus_client import Counter
 
 from services.common.clock import Clock
-from services.common.errors import ErrorCode, ServiceError
+from services.common.errors import ErrorCode, ServiceError, unavailable
 from services.common.logs import get_logger
+from services.common.sealing import DamagedError, SealingError
 from services.identity.notice_words import TOLD_WITHIN, DueNotice
 from services.identity.peers.notifier import NotifierPeer
 from services.identity.sms_terms import TermsOfClinics
@@ -83,15 +85,33 @@ class Teller:
             await self._settle(notice, "too_late")
             return
         try:
-            is_told = await self._hand_over(notice, self._numbers.open(notice.user_id, notice.phone))
+            is_told = await self._hand_over_what_opens(notice)
         except ServiceError as error:
             TOLD.labels("put_off").inc()
             _log.info("notice_put_off", notice_id=notice.id, kind=notice.kind.value, error_code=error.code.value)
             return
+        except Exception:
+            TOLD.labels("put_off").inc()
+            _log.exception("notice_not_told", notice_id=notice.id, kind=notice.kind.value)
+            return
         await self._settle(notice, "told" if is_told else "refused")
+
+    async def _hand_over_what_opens(self, notice: DueNotice) -> bool:
+        """A number that is lost for good is left out; one whose key is not here may come, and the e-mail goes first."""
+        try:
+            phone = self._numbers.opened(notice.user_id, notice.phone)
+        except DamagedError:
+            _log.error("notice_number_damaged", notice_id=notice.id, user_id=notice.user_id)
+            return await self._hand_over(notice, None)
+        except SealingError as error:
+            await self._hand_over(notice, None)
+            raise unavailable("keyring") from error
+        return await self._hand_over(notice, phone)
 
     async def _hand_over(self, notice: DueNotice, phone: str | None) -> bool:
         """False where neither number nor address can be reached."""
+        if phone is None and notice.email is None:
+            return False
         try:
             terms = await self._terms.of(notice.clinic_id) if phone else None
             await self._notifier.notify(notice, phone, notice.email, terms)

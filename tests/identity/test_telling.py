@@ -124,6 +124,44 @@ async def test_where_the_number_cannot_be_reached_the_address_still_is(
     assert (given_up["told_at"], given_up["next_tell_at"], given_up["phone"]) == (None, None, None)
 
 
+async def test_a_damaged_number_holds_up_neither_its_e_mail_nor_anybody_else(
+    stack: Stack, clinic: SomeClinic, reachable: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
+    without_address, whole = await clinic.person(phone=PHONE), await clinic.person(phone=PHONE)
+    for person in (without_address, whole):
+        prove_number(person)
+        await person.sign_in()
+    for person in (reachable, without_address, whole):
+        await person.enrol_totp()
+    damaged = "UPDATE notice SET phone = set_byte(phone, length(phone) - 1, get_byte(phone, length(phone) - 1) # 1)"
+    stack.sql(f"{damaged} WHERE user_id = ANY (%s)", [[reachable.id, without_address.id]])
+    stack.sql("UPDATE notice SET email = NULL WHERE user_id = %s", [without_address.id])
+    assert await texts(stack, whole) == [("factor_added", PHONE)]
+    assert [(notice.phone, notice.email) for notice in await told(stack, reachable)] == [("", reachable.email)]
+    assert await told(stack, without_address) == []
+    for person, was_told in ((reachable, True), (without_address, False)):
+        [row] = rows(person)
+        assert (row["next_tell_at"], row["phone"], row["told_at"] is not None) == (None, None, was_told), "settled"
+        logged = [line for line in capfd.readouterr().out.splitlines() if "notice_number_damaged" in line]
+        assert len(logged) == (2 if person is reachable else 0)
+        assert not [line for line in logged if PHONE in line or "@" in line]
+
+
+async def test_a_number_whose_key_is_not_here_waits_for_it_and_its_e_mail_does_not(
+    stack: Stack, reachable: Person
+) -> None:
+    await reachable.enrol_totp()
+    [sealed] = [row["phone"] for row in rows(reachable)]
+    under_another_key = bytes([*sealed[:4], 99, *sealed[5:]])
+    stack.sql("UPDATE notice SET phone = %s WHERE user_id = %s", [under_another_key, reachable.id])
+    assert [(notice.phone, notice.email) for notice in await told(stack, reachable)] == [("", reachable.email)]
+    assert rows(reachable)[0]["next_tell_at"] is not None
+    stack.sql("UPDATE notice SET phone = %s WHERE user_id = %s", [sealed, reachable.id])
+    stack.notifier.told.clear()
+    stack.clock.advance(timedelta(minutes=11))
+    assert await texts(stack, reachable) == [("factor_added", PHONE)]
+
+
 async def test_tries_come_ever_later_and_end_after_a_day(stack: Stack, reachable: Person) -> None:
     await reachable.enrol_totp()
     stack.notifier.takes_no_notices = True

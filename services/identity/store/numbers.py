@@ -18,9 +18,14 @@ class PhoneNumbers:
     def open(self, user_id: UserId, sealed: bytes | None) -> str | None:
         """Raises `unavailable` where the keyring is another than the one that sealed it: then nothing is known."""
         try:
-            return None if sealed is None else self._keyring.open(sealed, _context(user_id)).decode()
+            return self.opened(user_id, sealed)
         except SealingError as error:
             raise unavailable("keyring") from error
+
+    def opened(self, user_id: UserId, sealed: bytes | None) -> str | None:
+        """The same for whoever goes on without the number. Raises SealingError: DamagedError where it is lost for good,
+        another where the keyring may yet come."""
+        return None if sealed is None else self._keyring.open(sealed, _context(user_id)).decode()
 
     async def another(self, connection: Connection, user_id: UserId, number: str | None) -> bytes | None:
         """What to store in place of the number on file; None where none is given, or the same. Holds the user's row."""
