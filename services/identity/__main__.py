@@ -77,6 +77,7 @@ from services.identity.store.sessions import SessionStore
 from services.identity.store.staff import StaffStore
 from services.identity.store.users import UserStore
 from services.identity.telling import Teller
+from services.identity.trail_names import TrailNames
 from services.identity.two_factor import TwoFactor
 from services.identity.users import Users
 
@@ -190,6 +191,7 @@ def wire(
         activations=Activations(activations, passwords, otp, standings, limits, clock),
         adoption=Adoption(staff, roster, otp, policy_settings, clock),
         audit_events=AuditEvents(trails),
+        trail_names=TrailNames(roster, AppStore(database)),
         apps=Apps(AppStore(database), clinics, standings, clock),
         bypasses=Bypasses(granting, users, recovery, otp, policy_bypass, policy_settings, standings, clock),
         explaining=Explaining(clinics, staff, sessions, otp, policy, policy_settings, notifier, trails, clock),

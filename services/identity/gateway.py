@@ -39,6 +39,7 @@ from services.identity.standing import Standings
 from services.identity.store.notices import NoticeStore
 from services.identity.store.numbers import PhoneNumbers
 from services.identity.store.sessions import SessionStore
+from services.identity.trail_names import TrailNames
 from services.identity.two_factor import TwoFactor
 from services.identity.users import Users
 
@@ -67,6 +68,7 @@ class Gateway:
     adoption: Adoption
     apps: Apps
     audit_events: AuditEvents
+    trail_names: TrailNames
     bypasses: Bypasses
     explaining: Explaining
     integrations: Integrations

@@ -12,8 +12,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from services.identity.api import csv_lines
 from services.identity.api.fields import Body, rfc3339
 from services.identity.audit_events import AuditPage, ClinicEvent, Filter
+from services.identity.gateway import Gateway
 from services.identity.guards import Access, Admits, GatewayDep
-from services.identity.model import Role
+from services.identity.model import Clinic, Role
 from services.identity.particulars import OPAQUE
 
 router = APIRouter(tags=["clinic"])
@@ -78,12 +79,19 @@ async def list_audit_events(
     if asked.format == "json":
         page = await gateway.audit_events.page(clinic.id, wanted, asked.limit, asked.cursor)
         return JSONResponse({"events": [_as_json(one) for one in page.events], "next_cursor": page.next_cursor})
-    pages = gateway.audit_events.pages(clinic.id, wanted, asked.cursor)
+    return await export(gateway, clinic, wanted, asked.format, asked.cursor)
+
+
+async def export(
+    gateway: Gateway, clinic: Clinic, wanted: Filter, form: Literal["jsonl", "csv"], cursor: str | None
+) -> Response:
+    """All that match, as a file."""
+    pages = gateway.audit_events.pages(clinic.id, wanted, cursor)
     first = await anext(pages)  # what is away now is a 503, not a file without an end
     header, line, media_type = (
-        ("", _json_line, _JSON_LINES) if asked.format == "jsonl" else (csv_lines.line(_COLUMNS), _csv_line, _CSV)
+        ("", _json_line, _JSON_LINES) if form == "jsonl" else (csv_lines.line(_COLUMNS), _csv_line, _CSV)
     )
-    disposition = f'attachment; filename="{clinic.slug}-audit-events.{asked.format}"'
+    disposition = f'attachment; filename="{clinic.slug}-audit-events.{form}"'
     return StreamingResponse(
         _lines(header, first, pages, line), media_type=media_type, headers={"Content-Disposition": disposition}
     )

@@ -128,7 +128,7 @@ async def patch_security(
 ) -> JSONResponse:
     """Change the rule; it holds for every session from its next request on."""
     versions = versions_of(if_match)
-    rule = await gateway.clinics.change_security(access.signed_in, access.client, _change(body), versions)
+    rule = await gateway.clinics.change_security(access.signed_in, access.client, change_of(body), versions)
     return _security(rule, await gateway.integrations.holds(access.clinic.id, access.actor))
 
 
@@ -139,7 +139,7 @@ async def post_preview(access: _Administrator, gateway: GatewayDep, body: Previe
     if body.hold is None:
         for name in of_hold & body.model_fields_set:
             raise invalid(name, "This belongs to a hold; name it.")
-        found, totals = await gateway.previews.of_rule(access.signed_in, _change(body))
+        found, totals = await gateway.previews.of_rule(access.signed_in, change_of(body))
     else:
         for name in body.model_fields_set - of_hold - {"hold"}:
             raise invalid(name, "Look at a change of the rule, or at a hold; not at both at once.")
@@ -157,7 +157,8 @@ def versions_of(if_match: str | None) -> frozenset[int] | None:
     return frozenset(int(tag) for weak, tag in tags if not weak and re.fullmatch(r"[0-9]{1,18}", tag))
 
 
-def _change(body: PatchSecurity) -> RuleChange:
+def change_of(body: PatchSecurity) -> RuleChange:
+    """What the fields ask for, as the operations take it."""
     moment = None if body.enforce_from is None else moment_of(body.enforce_from)
     return RuleChange(
         require_two_factor=body.require_two_factor,

@@ -2,6 +2,7 @@
 one, and with the sessions that live."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -47,6 +48,14 @@ class RosterStore:
                 )
                 for row in await cursor.fetchall()
             ]
+
+    async def names(self, clinic_id: ClinicId, ids: Sequence[str]) -> dict[str, str]:
+        """The names of those of the clinic among `ids`."""
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT id, name FROM app_user WHERE clinic_id = %s AND id = ANY(%s)", [clinic_id, list(ids)]
+            )
+            return {row["id"]: row["name"] for row in await cursor.fetchall()}
 
     async def sessions(self, clinic_id: ClinicId, at: datetime) -> dict[UserId, list[Session]]:
         """The sessions that live, by whose they are."""
