@@ -82,10 +82,12 @@ class Holds:
 def check_demand(hold: Hold) -> None:
     """Refuses a name or a span that no hold may have."""
     if not _NAME.fullmatch(hold.name):
-        raise invalid("name", "must be 1 to 63 of a-z, 0-9, '.', '_' and '-', a letter or digit first")
+        raise invalid(
+            "name", "Use 1 to 63 of a to z, 0 to 9, dots, hyphens and underscores, and begin with a letter or a digit."
+        )
     hours = hold.max_device_trust_hours
     if hours is not None and not 0 <= hours <= MOST_DEVICE_TRUST_HOURS:
-        raise invalid("max_device_trust_hours", f"must be 0 to {MOST_DEVICE_TRUST_HOURS}")
+        raise invalid("max_device_trust_hours", f"This must be 0 to {MOST_DEVICE_TRUST_HOURS}.")
 
 
 def _named(holds: tuple[Hold, ...], name: str) -> Hold | None:

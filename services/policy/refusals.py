@@ -27,14 +27,14 @@ def check_actor(actor: Actor) -> None:
 
 def check_future(field: str, moment: datetime, now: datetime) -> None:
     if not now < moment <= now + FURTHEST:
-        raise invalid(field, "must be in the future" if moment <= now else "must be within ten years")
+        raise invalid(field, "This must be in the future." if moment <= now else "This must be within ten years.")
 
 
 def check_reason(reason: str) -> None:
     """Whatever is less than the rule asks for has a reason that a colleague can read later."""
     if not reason.strip():
-        raise invalid("reason", "is missing")
+        raise invalid("reason", "Give a reason.")
     if "\0" in reason:
-        raise invalid("reason", "holds a character that is none")
+        raise invalid("reason", "This holds a character that is none.")
     if len(reason) > MOST_REASON_CHARACTERS:
-        raise invalid("reason", f"must be at most {MOST_REASON_CHARACTERS} characters")
+        raise invalid("reason", f"This must have {MOST_REASON_CHARACTERS} or fewer characters.")

@@ -93,7 +93,7 @@ def changed_setting(before: UserSetting, change: SettingChange, actor: Actor, at
         names_phone = before.lift is not None
         names_requirement = before.requirement is not Requirement.CLINIC_DEFAULT or not names_phone
         if names_phone and names_requirement:
-            raise invalid("reason", "is it for the requirement or for the lifted number?")
+            raise invalid("reason", "Is this for the requirement or for the lifted number?")
     after = _with_requirement(before, change, change.reason if names_requirement else None, at)
     if _demands(after)[:3] != _demands(before)[:3]:
         after = replace(after, set_by=actor, set_at=at)
@@ -108,7 +108,7 @@ def _with_requirement(before: UserSetting, change: SettingChange, reason: str | 
     is_exempt = after.requirement is Requirement.EXEMPT
     if change.expiry is not None:
         if change.expiry.expires_at is not None and not is_exempt:
-            raise invalid("expires_at", "only an exemption has an end")
+            raise invalid("expires_at", "Only an exemption has an end.")
         after = replace(after, expires_at=change.expiry.expires_at)
     elif not is_exempt:
         after = replace(after, expires_at=None)

@@ -42,14 +42,14 @@ def changed_rule(current: ClinicRule, change: RuleChange, holds: Sequence[Hold],
 def chosen_methods(methods: Sequence[Method]) -> tuple[Method, ...]:
     """The methods once each, best first. None at all would leave nobody a way in; backup codes are not a choice."""
     if not methods or any(method not in CHOOSABLE for method in methods):
-        raise invalid("methods", f"must be one or more of {', '.join(CHOOSABLE)}")
+        raise invalid("methods", f"Choose at least one: {', '.join(CHOOSABLE)}.")
     return tuple(method for method in CHOOSABLE if method in methods)
 
 
 def chosen_countries(countries: Sequence[str]) -> tuple[str, ...]:
     """The countries once each, in the order given. Whether a country has telephones is for identity to know."""
     if not countries or any(not _COUNTRY.fullmatch(country) for country in countries):
-        raise invalid("sms_countries", "must be one or more of two capital letters (ISO 3166-1 alpha-2)")
+        raise invalid("sms_countries", "Name one or more countries by two capital letters (ISO 3166-1), such as DE.")
     return tuple(dict.fromkeys(countries))
 
 
@@ -93,7 +93,7 @@ def _check_ranges(change: RuleChange) -> None:
     ):
         value: int | None = getattr(change, name)
         if value is not None and not least <= value <= most:
-            raise invalid(name, f"must be {least} to {most}")
+            raise invalid(name, f"This must be {least} to {most}.")
 
 
 def _check_holds(
