@@ -49,6 +49,8 @@ class Message:
     status_callback: str | None
     sid: str = field(default_factory=lambda: f"SM{secrets.token_hex(16)}")
     status: str = "queued"
+    ends_as: str = "delivered"
+    ends_with: int | None = None
     error_code: int | None = None
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     sent_at: datetime | None = None

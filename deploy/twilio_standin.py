@@ -1,5 +1,6 @@
 """A stand-in for Twilio's Messages API, as far as we use it: it takes text messages, sends none, and shows them in an
-inbox; it calls back as Twilio does, signed, and fails on demand. Everything is in memory and gone when it stops.
+inbox; it calls back as Twilio does, signed, and fails on demand. Everything is in memory and gone when it stops, but
+for what `--journal FILE` keeps: then it knows when it starts again what it was asked and what it took.
 
     python -m deploy.twilio_standin --listen 127.0.0.1:0
 
@@ -23,6 +24,7 @@ import hmac
 import json
 import os
 import re
+import secrets
 import signal
 from collections import deque
 from collections.abc import Mapping
@@ -32,6 +34,7 @@ from typing import Any
 
 from aiohttp import BasicAuth, ClientError, ClientSession, ClientTimeout, web
 
+from deploy.twilio_journal import Journal
 from deploy.twilio_messages import API, ERRORS, Fault, Message, sign, what_is_wrong
 
 _MOST_KEPT = 10_000
@@ -40,12 +43,16 @@ _MOST_KEPT = 10_000
 class Standin:
     """Keeps the messages, the faults to come and the callbacks under way. `step_seconds`: between two statuses."""
 
-    def __init__(self, account_sid: str, auth_token: str, step_seconds: float = 0.1) -> None:
+    def __init__(
+        self, account_sid: str, auth_token: str, step_seconds: float = 0.1, journal: Path | None = None
+    ) -> None:
         self._account_sid = account_sid
         self._auth_token = auth_token
         self._step_seconds = step_seconds
-        self._messages: deque[Message] = deque(maxlen=_MOST_KEPT)
-        self._calls: deque[dict[str, Any]] = deque(maxlen=_MOST_KEPT)
+        self._journal = Journal(journal)
+        calls, messages = self._journal.read()
+        self._messages: deque[Message] = deque(reversed(messages[-_MOST_KEPT:]), maxlen=_MOST_KEPT)
+        self._calls: deque[dict[str, Any]] = deque(reversed(calls[-_MOST_KEPT:]), maxlen=_MOST_KEPT)
         self._faults: list[Fault] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._session: ClientSession | None = None
@@ -64,6 +71,7 @@ class Standin:
                 web.get("/healthz", self._healthz),
             ]
         )
+        app.on_startup.append(self._go_on)
         app.on_cleanup.append(self._close)
         return app
 
@@ -71,8 +79,10 @@ class Standin:
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
         form = {name: str(value) for name, value in (await request.post()).items()}
-        call: dict[str, Any] = {"at": datetime.now(UTC).isoformat(), "form": form, "answered": None}
+        call: dict[str, Any] = {"id": secrets.token_hex(8), "at": datetime.now(UTC).isoformat()}
+        call |= {"form": form, "answered": None}
         self._calls.appendleft(call)
+        self._journal.called(call)
         response: web.StreamResponse | None = self._refuse_stranger(request)
         if response is None and (code := what_is_wrong(form)):
             response = _error(400, code)
@@ -81,6 +91,7 @@ class Standin:
         if response is None:
             response = web.json_response(self._take(form).as_twilio_says(), status=201)
         call["answered"] = response.status if request.transport else None
+        self._journal.called(call)
         return response
 
     async def _fetch(self, request: web.Request) -> web.Response:
@@ -113,21 +124,34 @@ class Standin:
             messaging_service_sid=service_sid,
             status_callback=form.get("StatusCallback"),
             status="accepted" if service_sid else "queued",
+            ends_as=ends_as,
+            ends_with=error_code,
         )
         self._messages.appendleft(message)
-        task = asyncio.get_running_loop().create_task(self._live(message, ends_as, error_code))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._journal.has(message)
+        self._begin_life(message)
         return message
 
-    async def _live(self, message: Message, ends_as: str, error_code: int | None) -> None:
-        for status in ("sent", ends_as):
+    async def _go_on(self, _: web.Application) -> None:
+        """With what was on its way when it was stopped."""
+        for message in self._messages:
+            if message.status != message.ends_as:
+                self._begin_life(message)
+
+    def _begin_life(self, message: Message) -> None:
+        task = asyncio.get_running_loop().create_task(self._live(message))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _live(self, message: Message) -> None:
+        for status in ("sent", message.ends_as):
             await asyncio.sleep(self._step_seconds)
             message.status, message.updated_at = status, datetime.now(UTC)
             if status == "sent":
                 message.sent_at = message.updated_at
             else:
-                message.error_code = error_code
+                message.error_code = message.ends_with
+            self._journal.has(message)
             if message.status_callback:
                 await self._call_back(message, message.status_callback)
 
@@ -198,8 +222,7 @@ class Standin:
         return await self._list_faults(request)
 
     async def _list_faults(self, _: web.Request) -> web.Response:
-        faults = [{"kind": each.kind, "count": each.count, "to": each.to} for each in self._faults]
-        return web.json_response(faults)
+        return web.json_response([{"kind": each.kind, "count": each.count, "to": each.to} for each in self._faults])
 
     async def _clear_faults(self, _: web.Request) -> web.Response:
         self._faults.clear()
@@ -263,12 +286,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m deploy.twilio_standin", description="A stand-in for Twilio.")
     parser.add_argument("--listen", default="127.0.0.1:8090", help="host:port; port 0 picks a free one and prints it")
     parser.add_argument("--step-seconds", type=float, default=0.1, help="between queued, sent and delivered")
+    parser.add_argument("--journal", type=Path, help="a file to which it adds what it is asked and what it takes")
     arguments = parser.parse_args()
     host, _, port = arguments.listen.rpartition(":")
     account_sid, auth_token = _setting("STANDIN_ACCOUNT_SID"), _setting("STANDIN_AUTH_TOKEN")
     if not re.fullmatch(r"AC[0-9a-fA-F]{32}", account_sid):
         raise SystemExit("STANDIN_ACCOUNT_SID must be AC and 32 hexadecimal digits")
-    asyncio.run(_serve(host or "127.0.0.1", int(port), Standin(account_sid, auth_token, arguments.step_seconds)))
+    standin = Standin(account_sid, auth_token, arguments.step_seconds, arguments.journal)
+    asyncio.run(_serve(host or "127.0.0.1", int(port), standin))
 
 
 if __name__ == "__main__":

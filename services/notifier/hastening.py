@@ -48,9 +48,7 @@ class Hastening:
                 why = f" ({delivery.reason})" if delivery.reason else ""
                 return f"It was refused{why}, and its number and content are gone. Look at the number; then: {instead}"
             case State.EXPIRED if delivery.reason == "replaced":
-                return (
-                    f"A newer code has replaced it, and its number and content are gone. {instead}"
-                )
+                return f"A newer code has replaced it, and its number and content are gone. {instead}"
             case State.EXPIRED:
                 return f"It was too late to be sent, and its number and content are gone. {instead}"
         if delivery.provider_sid is not None:

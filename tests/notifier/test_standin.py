@@ -3,6 +3,7 @@ what that description takes."""
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,8 +11,9 @@ import jsonschema_rs
 import pytest
 import schemathesis
 
+from deploy.embedded import free_port
 from deploy.twilio_messages import sign
-from tests.notifier.conftest import ACCOUNT_SID, AUTH_TOKEN, ROOT, Client, Standin, eventually
+from tests.notifier.conftest import ACCOUNT_SID, AUTH_TOKEN, ROOT, Client, Standin, eventually, start
 
 DESCRIPTION = ROOT / "tests" / "data" / "twilio-messages.openapi.json"
 MESSAGES = "/2010-04-01/Accounts/{AccountSid}/Messages.json"
@@ -137,3 +139,29 @@ def test_callbacks_are_signed_as_twilio_documents_it() -> None:
         "To": "+18005551212",
     }
     assert sign("12345", "https://mycompany.com/myapp.php?foo=1&bar=2", form) == "RSOYDt4T1cUTdK1PDd93/VVr8B8="
+
+
+def test_what_it_was_asked_and_what_it_took_outlives_a_kill(tmp_path: Path, number: str) -> None:
+    """With a journal; and a message that was on its way goes on."""
+    listening, journal = f"--listen=127.0.0.1:{free_port()}", f"--journal={tmp_path / 'journal.jsonl'}"
+    account = {"STANDIN_ACCOUNT_SID": ACCOUNT_SID, "STANDIN_AUTH_TOKEN": AUTH_TOKEN}
+    first = start(["deploy.twilio_standin", journal, "--step-seconds=600", listening], account, tmp_path)
+    standin = Standin(json.loads(eventually(first.said))["listening"], first)
+    standin.fail("21610", number)
+    assert post(standin, To=number).status_code == 400
+    taken = post(standin, To=number).json()
+    calls = standin.calls(number)
+    first.kill()
+    with (tmp_path / "journal.jsonl").open("a") as unfinished:
+        unfinished.write('{"message": {"account_')
+    standin.child = start(["deploy.twilio_standin", journal, "--step-seconds=0", listening], account, tmp_path)
+    eventually(standin.child.said)
+    assert standin.calls(number) == calls
+    assert [call["answered"] for call in calls] == [201, 400]
+    eventually(lambda: fetch(standin, taken["sid"]).json()["status"] == "delivered")
+    [message] = standin.inbox(number)
+    assert (message["sid"], message["body"]) == (taken["sid"], "Hello")
+    assert post(standin, To=number).status_code == 201
+    assert len(standin.inbox(number)) == 2
+    assert (tmp_path / "journal.jsonl").stat().st_mode & 0o777 == 0o600
+    standin.child.stop()
