@@ -15,7 +15,7 @@ ADDRESS = "https://clinic.example/auth/v1/webhooks/twilio/status"
 @pytest.fixture(scope="module")
 def notifier(make_lasting_notifier: MakeNotifier) -> Iterator[Notifier]:
     """One whose public address nobody answers at, so that callbacks come from these tests alone."""
-    notifier = make_lasting_notifier(public_url="https://clinic.example/auth/", twilio_timeout_seconds="1")
+    notifier = make_lasting_notifier(public_url="https://clinic.example/auth/")
     notifier.run().close()
     yield notifier
     notifier.stop()
@@ -153,7 +153,7 @@ def test_without_a_provider_or_an_address_no_callback_counts(make_notifier: Make
     notifier = make_notifier(standin_url="")
     notifier.start("serve")
     identity: Client = notifier.client("identity")
-    assert eventually(identity.is_serving, 30)
+    assert eventually(identity.is_serving)
     query = f"delivery=dlv_{'0' * 32}"
     with pytest.raises(grpc.RpcError) as caught:
         identity.call_back({"MessageSid": "SM1"}, sign("", f"None?{query}", {"MessageSid": "SM1"}), query)

@@ -108,7 +108,7 @@ def test_without_a_provider_text_messages_are_off(make_notifier: MakeNotifier, n
     notifier = make_notifier(standin_url="")
     notifier.start("serve")
     identity, otp = notifier.client("identity"), notifier.client("otp")
-    assert eventually(identity.is_serving, 30)
+    assert eventually(identity.is_serving)
     assert not identity.can_send()
     with pytest.raises(grpc.RpcError) as caught:
         otp.submit(number)
