@@ -257,8 +257,8 @@ def receiver() -> Iterator[CallbackReceiver]:
 
 @pytest.fixture(scope="session")
 def running(make_lasting_notifier: MakeNotifier, receiver: CallbackReceiver) -> Iterator[Notifier]:
-    """The whole notifier: front, relay and worker, with callbacks, and a provider timeout that is short, but no trap for
-    a busy machine."""
+    """The whole notifier: front, relay and worker, with callbacks, and a provider timeout that is short, but no trap
+    for a busy machine."""
     notifier = make_lasting_notifier(callback_url=receiver.url, twilio_timeout_seconds="3")
     notifier.run().close()
     receiver.client = notifier.client("identity")
