@@ -138,7 +138,7 @@ async def _serve(settings: FrontSettings) -> None:
     store, clock = DeliveryStore(database), SystemClock()
     found = providers.from_settings(settings, clock)
     keyring = _keyring(settings.keyring_file, database)
-    spending, health = Spending(settings.sms_daily_cap), ProviderHealth(store.texts_since, clock)
+    spending, health = Spending(settings.sms_daily_cap, settings.product_name), ProviderHealth(store.texts_since, clock)
     TEXTS_DAILY_CAP.set(settings.sms_daily_cap)
     deliveries = Deliveries(store, keyring, found.is_there, spending, health, clock)
     notices = Notices(store, keyring, found.is_there, spending, can_mail=bool(settings.smtp_host), clock=clock)

@@ -74,6 +74,7 @@ class Deliveries:
             request_key=order.request_key,
             kind=order.kind,
             channel=Channel.SMS,
+            segments=self._spending.segments_of_code(order),
             to_hint=mask_phone(order.to),
             sealed=envelope.seal(self._keyring, delivery_id, envelope.Content(order.to, order.code)),
             not_after=order.not_after,

@@ -15,7 +15,10 @@ LOCKED_OUT = Counter("notifier_provider_locked_out_total", "Calls that the provi
 TEXTS_REFUSED = Counter(
     "notifier_texts_refused_total", "Text messages not taken on: clinic_cap, deployment_cap, country.", ["reason"]
 )
-TEXTS_TODAY = Gauge("notifier_texts_today", "Text messages taken on since midnight UTC, all clinics together.")
+TEXTS_TODAY = Gauge(
+    "notifier_texts_today",
+    "Text messages taken on since midnight UTC, all clinics together, each as often as it is paid for.",
+)
 TEXTS_DAILY_CAP = Gauge("notifier_texts_daily_cap", "How many of them the deployment may take on in a day.")
 SMS_DEGRADED = Gauge("notifier_sms_degraded", "1 while of late most text messages have not gone out.")
 CALLBACKS_REFUSED = Counter("notifier_callbacks_refused_total", "Status callbacks that were not accepted.", ["why"])

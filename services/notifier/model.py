@@ -78,7 +78,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class DailyCaps:
-    """How many text messages may be taken on in a day."""
+    """How many text messages may be taken on in a day, each counted as often as it is paid for (its segments)."""
 
     clinic: int
     deployment: int
@@ -161,6 +161,8 @@ class NewDelivery:
     request_key: str
     kind: Kind | NoticeKind
     channel: Channel
+    segments: int
+    """As how many text messages it is paid for; an e-mail as none."""
     to_hint: str
     sealed: bytes = field(repr=False)
     not_after: datetime

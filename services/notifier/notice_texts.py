@@ -15,6 +15,7 @@ from services.notifier.notice_words import ADVISES, SAYS
 _DEFAULT_LANGUAGE = "en"
 _BROWSER = re.compile(r"[A-Za-z]+(?: [A-Za-z]+){0,5}")
 _LONGEST_BROWSER = 40
+_MOST_SEGMENTS = 2
 
 _DETAILS = {
     State.FAILED: "This notice could not be sent.",
@@ -31,7 +32,7 @@ def text_message(kind: NoticeKind, locale: str, happening: Happening, product: s
     for where in ([address, browser], [address], []):
         said = " ".join(_sentences(kind, locale, happening, where))
         body = sms.in_gsm(f"{name}: {said}" if name else said)
-        if sms.fits_two_messages(body):
+        if sms.segments(body) <= _MOST_SEGMENTS:
             break
     return body
 

@@ -85,6 +85,7 @@ class Notices:
             request_key=f"{notice.request_key}:{channel}",
             kind=notice.kind,
             channel=channel,
+            segments=self._spending.segments_of_notice(notice) if channel is Channel.SMS else 0,
             to_hint=to_hint,
             sealed=envelope.seal(self._keyring, delivery_id, envelope.Content(to, notice.happening)),
             not_after=notice.not_after,

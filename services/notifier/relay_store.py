@@ -96,7 +96,7 @@ class RelayStore:
         return row["since"] if row else None
 
     async def texts_taken_on(self, now: datetime) -> int:
-        """How many text messages the deployment has taken on today."""
+        """How many text messages the deployment has taken on today, as they are paid for."""
         async with self._database.connection() as connection:
             return await spending_rows.taken_on(connection, now)
 

@@ -44,7 +44,8 @@ class Settings(ServiceSettings):
     standin_callback_url: str | None = None
     """Base of the status callbacks' address while the stand-in sends: it is nearer than `public_url`."""
     sms_daily_cap: int = Field(default=5000, ge=0, le=10_000_000)
-    """Text messages that the whole deployment takes on in a day (UTC), whatever its clinics may send."""
+    """Text messages that the whole deployment takes on in a day (UTC), whatever its clinics may send; one that goes out
+    in two parts is two."""
     smtp_host: str | None = None
     smtp_port: int | None = Field(default=None, ge=1, le=65_535)
     """Default: 587 for starttls, 465 for tls, 25 for none."""

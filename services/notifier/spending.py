@@ -1,7 +1,8 @@
 """What text messages may cost: where they go, and how many a day, for a clinic and for the deployment.
 
 This is the last gate before money is spent. It asks neither Redis nor the caller how much that was so far: whatever
-limit elsewhere is away, flushed or passed by, no more leaves than the caps of the day.
+limit elsewhere is away, flushed or passed by, no more leaves than the caps of the day. A text that goes out in two
+parts is paid for twice, and counts twice.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -9,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 from services.common.errors import ErrorCode, ServiceError
 from services.common.logs import get_logger
 from services.common.phone_numbers import country_of
+from services.notifier import notice_texts, sms, texts
 from services.notifier.measures import TEXTS_REFUSED
-from services.notifier.model import CapReached, DailyCaps, Kind, Purse, Terms
+from services.notifier.model import CapReached, DailyCaps, Kind, Notice, Order, Purse, Terms
 
 CAP_OF_A_NEW_CLINIC = 300
 """What policy gives a new clinic: the cap of one whose own is not known, to an older caller or while policy is away."""
@@ -32,8 +34,17 @@ _log = get_logger(__name__)
 class Spending:
     """What is allowed; what was spent is counted with the delivery's row."""
 
-    def __init__(self, deployment_daily_cap: int) -> None:
+    def __init__(self, deployment_daily_cap: int, product_name: str) -> None:
         self._deployment_daily_cap = deployment_daily_cap
+        self._product_name = product_name
+
+    def segments_of_code(self, order: Order) -> int:
+        """As how many messages the worker's text is paid for."""
+        return sms.segments(texts.render(order.kind, order.locale, order.code, self._product_name))
+
+    def segments_of_notice(self, notice: Notice) -> int:
+        body = notice_texts.text_message(notice.kind, notice.locale, notice.happening, self._product_name)
+        return sms.segments(body)
 
     def caps(self, terms: Terms) -> DailyCaps:
         known = terms.daily_cap is not None

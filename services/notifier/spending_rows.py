@@ -1,5 +1,6 @@
-"""What text messages cost, counted in PostgreSQL: one statement a cap, which counts the message or says that the cap is
-reached. Within the caller's transaction, so what is not taken on is not counted, and what is counted is on record.
+"""What text messages cost, counted in PostgreSQL: one statement a cap, which counts a message's segments or says that
+the cap would be passed. Within the caller's transaction, so what is not taken on is not counted, and what is counted
+is on record.
 """
 
 from datetime import UTC, date, datetime
@@ -9,19 +10,24 @@ from services.notifier.model import CapReached, DailyCaps, Purse
 
 _DEPLOYMENT = ""  # no clinic has this id
 _TAKE = (
-    "INSERT INTO sms_spending AS spent (day, clinic_id, texts) SELECT %(day)s, %(clinic_id)s, 1 WHERE %(cap)s > 0"
-    " ON CONFLICT (day, clinic_id) DO UPDATE SET texts = spent.texts + 1 WHERE spent.texts < %(cap)s"
+    "INSERT INTO sms_spending AS spent (day, clinic_id, texts)"
+    " SELECT %(day)s, %(clinic_id)s, %(segments)s WHERE %(segments)s <= %(cap)s"
+    " ON CONFLICT (day, clinic_id) DO UPDATE SET texts = spent.texts + %(segments)s"
+    " WHERE spent.texts + %(segments)s <= %(cap)s"
 )
 
 
-async def take(connection: Connection, clinic_id: str, caps: DailyCaps, now: datetime) -> None:
-    """Counts one text message of the clinic, or raises CapReached. Waits for others of the clinic, then for others of
-    the deployment, in this order; best called last, for until the commit they wait for us."""
+async def take(connection: Connection, clinic_id: str, segments: int, caps: DailyCaps, now: datetime) -> None:
+    """Counts a text message of the clinic, as so many as it is paid for, or raises CapReached. Waits for others of the
+    clinic, then for others of the deployment, in this order; best called last, for until the commit they wait for
+    us."""
     for purse, owner, cap in (
         (Purse.CLINIC, clinic_id, caps.clinic),
         (Purse.DEPLOYMENT, _DEPLOYMENT, caps.deployment),
     ):
-        cursor = await connection.execute(_TAKE, {"day": day_of(now), "clinic_id": owner, "cap": cap})
+        cursor = await connection.execute(
+            _TAKE, {"day": day_of(now), "clinic_id": owner, "segments": segments, "cap": cap}
+        )
         if cursor.rowcount == 0:
             raise CapReached(purse)
 

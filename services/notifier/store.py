@@ -10,7 +10,7 @@ from datetime import datetime
 from services.common.logs import request_id_var
 from services.common.postgres import Connection, Database
 from services.notifier import spending_rows
-from services.notifier.model import Channel, Claim, DailyCaps, Delivery, DeliveryId, NewDelivery, Outcome, Recent, State
+from services.notifier.model import Claim, DailyCaps, Delivery, DeliveryId, NewDelivery, Outcome, Recent, State
 from services.notifier.rows import COLUMNS, delivery_of, record
 
 CHANNEL = "delivery_queued"
@@ -33,7 +33,7 @@ class DeliveryStore:
         await self._database.ping()
 
     async def insert(self, new: Sequence[NewDelivery], now: datetime, caps: DailyCaps) -> list[Delivery]:
-        """Puts these on record, all or none, counts each text message, and tells the relay at the commit. Answers each,
+        """Puts these on record, all or none, counts what each costs, and tells the relay at the commit. Answers each,
         or the earlier delivery where its request key is known, which costs nothing. Raises CapReached."""
         request_id = request_id_var.get()
         found: dict[str, Delivery] = {}
@@ -55,8 +55,8 @@ class DeliveryStore:
                     await record(connection, found[each.request_key], now)
                     await _wake_relay(connection)
             for each in new:
-                if each.channel is Channel.SMS and each.request_key in found:
-                    await spending_rows.take(connection, each.clinic_id, caps, now)
+                if each.segments and each.request_key in found:
+                    await spending_rows.take(connection, each.clinic_id, each.segments, caps, now)
         if earlier := [each.request_key for each in new if each.request_key not in found]:
             found |= await self.find_by_keys(earlier)
         return [found[each.request_key] for each in new]  # rows are never deleted while their key can be repeated

@@ -2,9 +2,10 @@
 
 A text names the product and the code, and nothing else: no clinic, no person, no link (A56). Each begins with the code,
 so that phones offer it for filling in, and keeps to GSM's alphabet, so that it is one message; that is why some accents
-are written around.
+are written around. Invariant: whatever the product is called, it is one.
 """
 
+from services.notifier import sms
 from services.notifier.model import Kind, State
 
 _DEFAULT_LANGUAGE = "en"
@@ -73,13 +74,22 @@ _WAITING = "This is taking longer than usual. We keep trying."
 
 
 def render(kind: Kind, locale: str, code: str, product: str) -> str:
-    """The text of a message, in the locale's language where we speak it, else in English."""
+    """The text of a message, in the locale's language where we speak it, else in English. A name that would make it two
+    messages goes without its accents, or, in letters of another script, with the code alone."""
     language = locale.replace("_", "-").split("-")[0].lower()
-    return _TEXTS.get(language, _TEXTS[_DEFAULT_LANGUAGE])[kind].format(code=code, product=product)
+    form = _TEXTS.get(language, _TEXTS[_DEFAULT_LANGUAGE])[kind]
+    names = [product, sms.in_gsm(product).strip()] if _is_kept_in_gsm(product) else [product]
+    bodies = [form.format(code=code, product=name) for name in names]
+    return next((body for body in bodies if sms.segments(body) == 1), f"{code} {product}")
 
 
 def languages() -> list[str]:
     return list(_TEXTS)
+
+
+def _is_kept_in_gsm(name: str) -> bool:
+    """Whether none of its letters goes: only accents and ornaments do."""
+    return any(map(str.isalnum, name)) and all(sms.in_gsm(letter) for letter in name if letter.isalnum())
 
 
 def reason_for(provider_code: int | None) -> str:

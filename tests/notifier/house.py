@@ -34,13 +34,14 @@ class House:
         self.provider: Provider | None = None
         self.can_mail = False
         self.daily_cap = 5000
+        self.product_name = "Countersign"
         self.published: list[DeliveryId] = []
         self.backlog: int | None = 0
         self.threads = ThreadPoolExecutor(4)
 
     def dispatch(self, keyring: Keyring | None = None) -> Dispatch:
         return Dispatch(
-            self.store, keyring or self.keyring, self._provider, self.threads, self.clock, "Countersign", None
+            self.store, keyring or self.keyring, self._provider, self.threads, self.clock, self.product_name, None
         )
 
     def relay(self) -> Relay:
@@ -50,7 +51,7 @@ class House:
         return ProviderHealth(self.store.texts_since, self.clock)
 
     async def submit(self, number: str, seconds: float = 300, **changed: Any) -> Delivery:
-        spending = Spending(self.daily_cap)
+        spending = Spending(self.daily_cap, self.product_name)
         deliveries = Deliveries(self.store, self.keyring, self._is_there, spending, self.health(), self.clock)
         not_after = self.clock.now() + timedelta(seconds=seconds)
         key = f"chl_{secrets.token_hex(8)}"
@@ -69,7 +70,7 @@ class House:
             user_id="usr_nurse",
             locale="en",
         )
-        spending = Spending(self.daily_cap)
+        spending = Spending(self.daily_cap, self.product_name)
         notices = Notices(self.store, self.keyring, self._is_there, spending, can_mail=self.can_mail, clock=self.clock)
         return await notices.notify(dataclasses.replace(given, **changed))
 

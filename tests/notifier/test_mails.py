@@ -130,7 +130,7 @@ async def test_a56_each_notice_by_mail_holds_no_link_and_no_gap() -> None:
 def test_a_code_cannot_be_ordered_by_mail() -> None:
     assert {field.name for field in pb.SubmitRequest.DESCRIPTOR.fields} == {
         *("request_key", "kind", "to", "code", "not_after", "clinic_id", "user_id", "locale"),
-        *("clinic_daily_cap", "countries"),
+        *("clinic_daily_cap", "countries", "replaces"),
     }
     assert not {field.name for field in pb.NotifyRequest.DESCRIPTOR.fields} & {"code", "codes", "url", "link"}
 
@@ -143,9 +143,8 @@ async def test_a_code_never_goes_by_mail(house: House, server: MailServer, numbe
         await house.submit(TO)
     taken = await house.submit(number)
     assert taken.channel is Channel.SMS
-    new = NewDelivery(
-        DeliveryId("dlv_" + secrets.token_hex(16)), "key", kind, Channel.EMAIL, "", b"", taken.not_after, "c", "u", "en"
-    )
+    delivery_id, until = DeliveryId("dlv_" + secrets.token_hex(16)), taken.not_after
+    new = NewDelivery(delivery_id, "key", kind, Channel.EMAIL, 0, "", b"", until, "c", "u", "en")
     with pytest.raises(psycopg.errors.CheckViolation):
         await house.store.insert([new], house.clock.now(), DailyCaps(1, 1))
     async with house.store._database.connection() as connection:

@@ -43,7 +43,7 @@ def test_a56_each_notice_is_two_messages_at_most_and_holds_no_link_and_no_gap(
     longer = dataclasses.replace(LONGEST, timezone="Not/There", browser="Some Browser on a Very New Kind of Phone")
     for product, happening in (("Countersign", LONGEST), ("Harbour Clinic Group Sign In X", longer)):
         body = notice_texts.text_message(kind, language, dataclasses.replace(happening, method=method), product)
-        assert sms.fits_two_messages(body)
+        assert sms.segments(body) <= 2
         assert len(body) <= 306
         assert body.startswith(f"{product}: ")
         assert body.endswith(".")
@@ -137,7 +137,7 @@ def test_a56_whatever_is_given_a_text_stays_two_messages_of_gsm_letters(
     product: str, browser: str, address: str, kind: NoticeKind
 ) -> None:
     for language in notice_texts.languages():
-        assert sms.fits_two_messages(said(kind, language, product, browser=browser, address=address))
+        assert sms.segments(said(kind, language, product, browser=browser, address=address)) <= 2
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_the_time_is_the_reader_s(language: str, at: datetime, timezone: str, te
 def test_folding_leaves_gsm_letters_as_they_are_and_nothing_else(text: str) -> None:
     folded = sms.in_gsm(text)
     assert sms.in_gsm(folded) == folded
-    assert sms.fits_two_messages(folded[:306])
+    assert sms.segments(folded[:306]) <= 2
 
 
 @pytest.mark.parametrize(

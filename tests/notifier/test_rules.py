@@ -1,6 +1,7 @@
 """The rules without a store: numbers, lengths, texts, settings."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,11 @@ from services.notifier.twilio_sms import _retry_after
 @pytest.mark.parametrize("locale", ["en", "de", "fr", "es", "nl", "de-AT", "fr_CA", "NL", "pt", "", "x" * 100])
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a56_each_text_begins_with_the_code_fits_one_message_and_holds_no_link(kind: Kind, locale: str) -> None:
-    for product in ("Countersign", "P" * 30):
+    for product in ("Countersign", "P" * 30, "{" * 30):
         body = texts.render(kind, locale, "135790", product)
         assert body.startswith("135790 ")
         assert product in body
-        assert sms.fits_one_message(body)
+        assert sms.segments(body) == 1
         assert len(body) <= 160
         assert not re.search(r"https?:|www\.|\w\.\w|@", body)
 
@@ -30,21 +31,54 @@ def test_each_language_has_texts_of_its_own() -> None:
         assert len({texts.render(kind, language, "135790", "X") for language in texts.languages()}) == 5
 
 
-@given(st.text(max_size=200))
-def test_a_message_of_gsm_letters_may_be_longer(body: str) -> None:
-    if sms.fits_one_message(body):
-        assert len(body) <= 160
-    if len(body) <= 35:
-        assert sms.fits_one_message(body)
+@given(st.from_regex(re.compile(r"[^\s].{0,29}"), fullmatch=True), st.sampled_from(list(Kind)))
+def test_a_text_is_one_message_whatever_the_product_is_called(product: str, kind: Kind) -> None:
+    for language in texts.languages():
+        body = texts.render(kind, language, "135790", product)
+        assert body.startswith("135790 ")
+        assert sms.segments(body) == 1
 
 
 @pytest.mark.parametrize(
-    ("body", "fits"),
-    [("a" * 160, True), ("a" * 161, False), ("€" * 80, True), ("€" * 81, False), ("ç" * 70, True), ("ç" * 71, False),
-     ("🙂" * 35, True), ("🙂" * 36, False)],
+    ("product", "text"),
+    [
+        ("Clínica", "135790 is your Clínica code to sign in. Never tell it to anyone."),  # 65 letters, of any alphabet
+        ("Clínica São João", "135790 is your Clinica Sao Joao code to sign in. Never tell it to anyone."),
+        ("★ Harbour Clinic ★", "135790 is your Harbour Clinic code to sign in. Never tell it to anyone."),
+        ("Клиника за морем", "135790 Клиника за морем"),
+    ],
+)
+def test_a_name_that_would_make_it_two_messages_goes_without_accents_or_with_the_code_alone(
+    product: str, text: str
+) -> None:
+    assert texts.render(Kind.SIGN_IN_CODE, "en", "135790", product) == text
+
+
+@given(st.text(max_size=400))
+def test_a_message_is_never_paid_for_as_fewer_than_its_letters_need(body: str) -> None:
+    assert -(-len(body) // 160) <= sms.segments(body) <= max(1, -(-len(body) * 2 // 66))
+
+
+GSM = (
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
+    "abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "segments"),
+    [
+        ("", 1), ("a" * 160, 1), ("a" * 161, 2), ("a" * 306, 2), ("a" * 307, 3), ("a" * 459, 3), ("a" * 460, 4),
+        (GSM, 1), (GSM + "a" * 33, 1), (GSM + "a" * 34, 2),  # 127 letters, as in table 6.2.1 of 3GPP TS 23.038
+        ("€" * 80, 1), ("€" * 81, 2), ("\f^{}\\[~]|€" * 8, 1), ("\f^{}\\[~]|€" * 8 + "a", 2),
+        ("a" * 152 + "€" + "a" * 152, 3),  # 306 places, but none may tear the pair apart
+        ("ç" * 70, 1), ("ç" * 71, 2), ("ç" * 134, 2), ("ç" * 135, 3), ("a" * 70 + "ç", 2), ("a" * 69 + "ç", 1),
+        ("í" + "a" * 133, 2), ("á" + "a" * 159, 3), ("\t", 1), ("`" + "a" * 70, 2),
+        ("🙂" * 35, 1), ("🙂" * 36, 2), ("🙂" * 66, 2), ("🙂" * 67, 3),  # 33 to a part, not 33 and a half
+    ],
 )  # fmt: skip
-def test_what_fits_one_message(body: str, fits: bool) -> None:
-    assert sms.fits_one_message(body) is fits
+def test_as_how_many_messages_a_text_is_paid_for(body: str, segments: int) -> None:
+    assert sms.segments(body) == segments
 
 
 @given(st.text(max_size=40))
@@ -74,7 +108,7 @@ def test_every_end_but_a_good_one_is_told_in_words() -> None:
 
 
 def test_a_text_shows_neither_number_nor_code() -> None:
-    assert repr(Text("+447700900123", "135790 is", 300, None)) == "Text(…)"
+    assert repr(Text("+447700900123", "135790 is", datetime(2026, 11, 20, 12, tzinfo=UTC), 300, None)) == "Text(…)"
 
 
 BASE = {

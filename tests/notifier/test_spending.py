@@ -15,11 +15,12 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from services.common.errors import ErrorCode, ServiceError
-from services.notifier.model import Channel, Kind, Terms
+from services.notifier import notice_texts, sms, texts
+from services.notifier.model import Channel, Happening, Kind, NoticeKind, Terms
 from services.notifier.spending import CAP_OF_A_NEW_CLINIC
 from services.policy.rules import SMS_DAILY_CAP
 from tests.notifier.conftest import Client, MakeNotifier, Notifier, eventually
-from tests.notifier.house import House
+from tests.notifier.house import START, House
 
 GB = Terms(1000, ("GB",))
 
@@ -198,6 +199,31 @@ async def test_r23_a_repeated_notice_is_counted_once(house: House) -> None:
     taken = await asyncio.gather(*(house.notify("+447700900001", **given) for _ in range(5)))
     assert len({each.id for [each] in taken}) == 1
     assert await house.relay_store.texts_taken_on(house.clock.now()) == 1
+
+
+LONG = Happening(datetime(2026, 9, 22, 8, 12, tzinfo=UTC), "Europe/Berlin", "2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff")
+
+
+async def test_r22_a_notice_in_two_parts_is_counted_as_what_it_costs(house: House) -> None:
+    body = notice_texts.text_message(NoticeKind.NEW_BROWSER, "fr", LONG, "Countersign")
+    assert sms.segments(body) == 2
+    told = {"kind": NoticeKind.NEW_BROWSER, "locale": "fr", "happening": LONG, "terms": Terms(10, ("GB",))}
+    sent = [len(await house.notify("+447700900001", **told)) for _ in range(4)]
+    assert sent == [1, 1, 0, 0], "half of ten texts is room for two such notices, and for no third"
+    assert await house.relay_store.texts_taken_on(house.clock.now()) == 4
+    short = {**told, "kind": NoticeKind.PASSWORD_CHANGED, "locale": "en", "happening": Happening(START, "UTC")}
+    assert len(await house.notify("+447700900001", **short)) == 1, "but for a shorter one"
+    assert await house.relay_store.texts_taken_on(house.clock.now()) == 5
+    for terms in (Terms(3, ("GB",)), Terms(1000, ("GB",))):  # a first one of the day; the deployment's purse
+        house.daily_cap = 13
+        assert await house.notify("+447700900001", **{**told, "terms": terms, "clinic_id": "cli_other"}) == []
+
+
+async def test_r22_a_code_costs_one_text_whatever_the_product_is_called(house: House) -> None:
+    house.product_name = "Клиника за самым синим морем"
+    for locale in texts.languages():
+        await house.submit("+447700900001", terms=GB, locale=locale)
+    assert await house.relay_store.texts_taken_on(house.clock.now()) == 5
 
 
 async def test_r22_notices_leave_half_of_a_days_texts_to_the_codes(house: House) -> None:

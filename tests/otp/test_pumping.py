@@ -39,7 +39,7 @@ async def gate(otp: Otp, database: MakeDatabase, keyring_file: Path) -> AsyncIte
 
     store, keyring = DeliveryStore(opened), Keyring.load(keyring_file)
     health = ProviderHealth(store.texts_since, otp.clock)
-    deliveries = Deliveries(store, keyring, is_there, Spending(DEPLOYMENT_CAP), health, otp.clock)
+    deliveries = Deliveries(store, keyring, is_there, Spending(DEPLOYMENT_CAP, "Countersign"), health, otp.clock)
     front = NotifierServicer(deliveries, cast(Notices, None), cast(Callbacks, None))
     otp.notifier.counts = lambda request: front.Submit(request, None)
     yield opened
