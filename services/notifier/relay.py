@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from services.common.clock import Clock
@@ -18,11 +18,14 @@ from services.notifier.relay_store import QueuedSignal, RelayStore
 _POLL_SECONDS = 0.5
 _SWEEP_SECONDS = 2.0
 _RETRY_SECONDS = 0.5
+_TIDY_EVERY = timedelta(hours=1)
 _BATCH = 100
 _NOTICES_AT_ONCE = 3
 """So many of a worker's eight threads a notice may hold while its provider is slow: the others are there for codes."""
 _STALE_AFTER = timedelta(seconds=10)
 """Published and not claimed for so long: the broker lost it, or the worker did."""
+_SPENDING_KEPT_FOR = timedelta(days=40)
+"""No cap asks for more than a day; a month's bill can still be looked into."""
 _BUSY_BACKLOG = 50
 """With more than this in the queue the workers are behind, and nothing is lost; publishing again would only add."""
 
@@ -49,6 +52,7 @@ class Relay:
         self._heartbeat_file = heartbeat_file
         self._woken = asyncio.Event()
         self._looked_for_stale_at = 0.0
+        self._tidied_at: datetime | None = None
 
     async def run(self, stopped: asyncio.Event) -> None:
         """Three loops, so that a broker that hangs keeps no delivery from expiring in time."""
@@ -87,7 +91,7 @@ class Relay:
         _log.debug("published", count=len(taken))
 
     async def sweep(self) -> None:
-        """Ends what is too late and what was lost in sending; measures the queue."""
+        """Ends what is too late and what was lost in sending; measures the queue; drops what was counted long ago."""
         now = self._clock.now()
         if lost := await self._store.give_up_lost(now, now - LONGEST_SENDING):
             CHANGES.labels(State.UNKNOWN, "worker_lost").inc(lost)
@@ -99,13 +103,16 @@ class Relay:
             since = await self._store.oldest_due(now, notices=notices)
             gauge.set((now - since).total_seconds() if since else 0)
         TEXTS_TODAY.set(await self._store.texts_taken_on(now))
+        if self._tidied_at is None or now - self._tidied_at >= _TIDY_EVERY:
+            await self._store.forget_spending(now - _SPENDING_KEPT_FOR)
+            self._tidied_at = now
         beat("relay")
         if self._heartbeat_file:
             self._heartbeat_file.touch()
 
     async def _publish_while_due(self) -> None:
         while await self.publish_due() == _BATCH:
-            pass
+            await self._store.forget_spending(now - _SPENDING_KEPT_FOR)
         if time.monotonic() - self._looked_for_stale_at >= _SWEEP_SECONDS:
             self._looked_for_stale_at = time.monotonic()
             backlog = await asyncio.to_thread(self._backlog)

@@ -95,6 +95,11 @@ class RelayStore:
             row = await cursor.fetchone()
         return row["since"] if row else None
 
+    async def forget_spending(self, before: datetime) -> int:
+        """Drops what was counted on the days before that one."""
+        async with self._database.connection() as connection:
+            return await spending_rows.forget(connection, spending_rows.day_of(before))
+
     async def texts_taken_on(self, now: datetime) -> int:
         """How many text messages the deployment has taken on today, as they are paid for."""
         async with self._database.connection() as connection:

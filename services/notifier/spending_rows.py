@@ -41,5 +41,11 @@ async def taken_on(connection: Connection, now: datetime) -> int:
     return int(row["texts"]) if row else 0
 
 
+async def forget(connection: Connection, before: date) -> int:
+    """Drops the days before; how many rows."""
+    cursor = await connection.execute("DELETE FROM sms_spending WHERE day < %s", [before])
+    return cursor.rowcount
+
+
 def day_of(now: datetime) -> date:
     return now.astimezone(UTC).date()

@@ -170,6 +170,27 @@ async def test_a_number_that_was_just_typed_gets_nothing_where_the_countries_are
     await house.submit("+447700900001", kind=kind, terms=GB)
 
 
+async def test_what_was_counted_over_forty_days_ago_is_dropped(house: House) -> None:
+    today, relay = house.clock.now().date(), house.relay()
+    async with house.store._database.connection() as connection:
+
+        async def days() -> list[int]:
+            cursor = await connection.execute("SELECT DISTINCT day FROM sms_spending ORDER BY day DESC")
+            return [(today - row["day"]).days for row in await cursor.fetchall()]
+
+        for ago in (0, 1, 39, 40, 41, 400):
+            for clinic in ("cli_harbour", ""):
+                await connection.execute(
+                    "INSERT INTO sms_spending VALUES (%s, %s, 7)", [START - timedelta(ago), clinic]
+                )
+        await relay.sweep()
+        assert await days() == [0, 1, 39, 40]
+        assert await house.relay_store.texts_taken_on(house.clock.now()) == 7
+        house.clock.advance(timedelta(days=1))
+        await relay.sweep()
+        assert await days() == [0, 1, 39], "by a relay that goes on, too"
+
+
 async def test_a_cap_that_is_not_known_is_that_of_a_new_clinic(house: House) -> None:
     assert CAP_OF_A_NEW_CLINIC == SMS_DAILY_CAP
     async with house.store._database.connection() as connection:

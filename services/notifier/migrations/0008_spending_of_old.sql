@@ -1,0 +1,2 @@
+-- Days that no cap asks for any more are dropped.
+GRANT DELETE ON sms_spending TO notifier;
