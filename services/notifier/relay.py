@@ -112,7 +112,7 @@ class Relay:
 
     async def _publish_while_due(self) -> None:
         while await self.publish_due() == _BATCH:
-            await self._store.forget_spending(now - _SPENDING_KEPT_FOR)
+            pass
         if time.monotonic() - self._looked_for_stale_at >= _SWEEP_SECONDS:
             self._looked_for_stale_at = time.monotonic()
             backlog = await asyncio.to_thread(self._backlog)
