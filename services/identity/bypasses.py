@@ -109,8 +109,9 @@ class Bypasses:
         await check_own_factor(self._otp, by.user.id, "let others in")
         return await self._granting.grant(user, Actor.user(by, client), by.session.id, grant)
 
-    async def revoke(self, by: SignedIn, client: Client, user_id: UserId) -> None:
-        """Revokes an unused bypass, or undoes one used in the last 24 hours. Raises `not-found` where there is neither.
+    async def revoke(self, by: SignedIn, client: Client, user_id: UserId) -> BypassState:
+        """Revokes an unused bypass, or undoes one used in the last 24 hours; which of the two it was. Raises
+        `not-found` where there is neither.
 
         Undone: every session and remembered browser of the user ends, what was set up or proven goes, and only an
         activation gives the account a password again.
@@ -124,6 +125,7 @@ class Bypasses:
         if revoked.state is BypassState.UNDONE and (known is None or known.state is not BypassState.USED):
             await self._undo(by, client, user, revoked)  # it was used in between
         self._standings.forget_user(user.id)
+        return revoked.state
 
     async def _undo(self, by: SignedIn, client: Client, user: User, bypass: Bypass) -> None:
         event = AuditEvent(

@@ -14,8 +14,9 @@ from services.identity.api import csv_lines
 from services.identity.api.fields import Body, Email, Name, Phone, rfc3339
 from services.identity.api.sessions import NoFields
 from services.identity.app_guards import AppAccess
+from services.identity.gateway import Gateway
 from services.identity.guards import Access, Admits, GatewayDep
-from services.identity.model import Method, Role, Scope, User, UserId
+from services.identity.model import Clinic, Method, Role, Scope, User, UserId
 from services.identity.particulars import OPAQUE
 from services.identity.policy_words import Requirement
 from services.identity.store.staff import UserChange
@@ -151,10 +152,7 @@ async def list_users(access: _Reading, gateway: GatewayDep, asked: Annotated[Lis
         )
         return JSONResponse({"users": [user_as_json(user) for user in people], "next_cursor": following})
     if asked.format == "csv":
-        members = gateway.adoption.every(clinic_id, text=asked.q, wanted=asked.two_factor)
-        lines = [csv_lines.line(_CSV_COLUMNS), *[csv_lines.line(_cells(member)) async for member in members]]
-        name = f'attachment; filename="{access.clinic.slug}-people.csv"'
-        return Response("".join(lines), media_type="text/csv", headers={"Content-Disposition": name})
+        return await people_as_csv(gateway, access.clinic, asked.q, asked.two_factor)
     page = await gateway.adoption.page(
         clinic_id, limit=asked.limit, cursor=asked.cursor, text=asked.q, wanted=asked.two_factor
     )
@@ -196,6 +194,14 @@ async def post_reset(
     """A link by which someone sets a new password; their second factor stays."""
     link = await gateway.users.reset_password(access.signed_in, access.client, user_id)
     return JSONResponse({"activation": _link(link)}, status_code=201)
+
+
+async def people_as_csv(gateway: Gateway, clinic: Clinic, text: str | None, wanted: Adopted | None) -> Response:
+    """All who match, as a file to be saved."""
+    members = gateway.adoption.every(clinic.id, text=text, wanted=wanted)
+    lines = [csv_lines.line(_CSV_COLUMNS), *[csv_lines.line(_cells(member)) async for member in members]]
+    name = f'attachment; filename="{clinic.slug}-people.csv"'
+    return Response("".join(lines), media_type="text/csv", headers={"Content-Disposition": name})
 
 
 def user_as_json(user: User) -> dict[str, Any]:

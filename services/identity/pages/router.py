@@ -2,8 +2,22 @@
 
 from starlette.routing import BaseRoute
 
-from services.identity.pages import activate, code, files, me, set_up, sign_in
+from services.identity.pages import (
+    activate,
+    code,
+    files,
+    me,
+    set_up,
+    sign_in,
+    users,
+    users_changes,
+    users_new,
+    users_person,
+    users_terms,
+)
 
 
 def routes() -> list[BaseRoute]:
-    return [route for module in (sign_in, code, set_up, me, activate, files) for route in module.router.routes]
+    people = (users, users_new, users_changes, users_terms, users_person)
+    modules = (sign_in, code, set_up, me, *people, activate, files)
+    return [route for module in modules for route in module.router.routes]

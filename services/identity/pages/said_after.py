@@ -14,4 +14,23 @@ DONE: Mapping[str, str] = {
     "saved": marked("Saved."),
     "idle": marked("You were signed out because nothing happened for a while. Please sign in again."),
     "over": marked("Your sign-in has ended. Please sign in again."),
+    "account-disabled": marked(
+        "This account is disabled: nobody can sign in with it, and every session of it has ended."
+    ),
+    "account-enabled": marked("This account is enabled again."),
+    "signed-out-everywhere": marked("This person is signed out everywhere."),
+    "browsers-forgotten": marked("None of this person's browsers is remembered any more."),
+    "requirement-saved": marked("What is required of this person is saved. It counts from their next click on."),
+    "phone-lifted": marked("No mobile number is needed of this person any more."),
+    "phone-needed": marked("For this person's mobile number the clinic's rule counts again."),
+    "let-in": marked("This person can now sign in once without a code. Nothing else has changed."),
+    "let-in-stolen": marked(
+        "The stolen phone and its codes are stopped, and this person is signed out everywhere. They can now sign in"
+        " once without a code."
+    ),
+    "let-in-taken-back": marked("Taken back: this person needs a code again to sign in."),
+    "let-in-undone": marked(
+        "Undone: this person is signed out everywhere, and what was set up is gone. Make a link now, so that they can"
+        " choose a new password."
+    ),
 }
