@@ -24,6 +24,7 @@ from services.identity.api import (
 from services.identity.gateway import Gateway
 from services.identity.guards import check_declared
 from services.identity.middleware import Edge
+from services.identity.pages import errors as error_pages
 from services.identity.pages import router as pages
 from services.identity.pages.rendering import Pages
 
@@ -50,5 +51,6 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.router.routes.extend(pages.routes())
     check_declared(app.router.routes)
     problems.register(app)
-    app.add_middleware(Edge, settings=gateway.settings)
+    error_pages.register(app)
+    app.add_middleware(Edge, settings=gateway.settings, draw=error_pages.as_page)
     return app

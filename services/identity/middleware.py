@@ -6,10 +6,11 @@ Only route templates are logged and measured, never paths: links carry tokens.
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from prometheus_client import Counter, Histogram
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -56,8 +57,12 @@ class _Sent:
 
 
 class Edge:
-    def __init__(self, app: ASGIApp, settings: IdentitySettings) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: IdentitySettings, draw: Callable[[Request, Response], Response] | None = None
+    ) -> None:
+        """`draw` makes pages of refusals, for those who want pages."""
         self._app = app
+        self._draw = draw
         self._prefix = settings.path_prefix
         self._origins = settings.origins
         self._security: Headers = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
@@ -96,7 +101,7 @@ class Edge:
             _log.exception("request_failed", method=method, route=_template(inner))
             if status:
                 raise  # the answer has begun; the server can only close the connection
-            await problems.internal_error()(inner, receive, answer)
+            await self._as_wanted(inner, problems.internal_error())(inner, receive, answer)
         finally:
             self._tell(inner, method, status or 499, time.perf_counter() - started)
 
@@ -110,7 +115,11 @@ class Edge:
                 if body:
                     refusal = _wrong_media_type(scope["path"], sent.media_type)
                 receive = _replaying(body, receive)
-        await (refusal or self._app)(scope, receive, send)
+        await (self._as_wanted(scope, refusal) if refusal else self._app)(scope, receive, send)
+
+    def _as_wanted(self, scope: Scope, refusal: Response) -> Response:
+        is_problem = refusal.media_type == problems.MEDIA_TYPE
+        return self._draw(Request(scope), refusal) if self._draw is not None and is_problem else refusal
 
     def _refusal(self, scope: Scope, sent: _Sent) -> Response | None:
         if "\x00" in scope["path"]:

@@ -99,6 +99,10 @@ class Users:
             raise ServiceError(ErrorCode.FORBIDDEN, "Administrators are no business of apps.")
         return user
 
+    async def administrators_to_ask(self, signed_in: SignedIn) -> list[str]:
+        """The names of those who can help somebody of their clinic whose password is proven; nothing else of them."""
+        return await self._store.names_of_administrators(signed_in.clinic.id, signed_in.user.id)
+
     async def change(self, clinic: Clinic, by: Actor, user_id: UserId, change: UserChange) -> User:
         """Sets what is given; disabling ends the user's sessions at once, with their unused links."""
         if by.kind == "app":

@@ -17,12 +17,12 @@ from services.common.errors import ServiceError
 from services.identity.gateway import Gateway
 from services.identity.guards import BACKGROUND_HEADER, FORWARDED_METHOD_HEADER, Access, Admits
 from services.identity.pages.route import way_forward
+from services.identity.pages.wanted import prefers_html
 from services.identity.return_to import of_forwarded
 from services.identity.sessions import acr_of
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
-_HTML = ("text/html", "application/xhtml+xml")
 _ANSWERED = {"schema": {"type": "string"}}
 _HEADERS = {
     "X-Countersign-User": {"description": "The user's id.", **_ANSWERED},
@@ -86,29 +86,6 @@ async def get_forward_auth(access: Annotated[Access, Depends(Admits.proxied())])
         "X-Countersign-Acr": acr_of(access.session),
     }
     return Response(headers=headers)
-
-
-def prefers_html(accept: str) -> bool:
-    """Whether it is a page that is wanted: HTML is named, and JSON not rather."""
-    wanted = _qualities(accept)
-    html = max((wanted.get(kind, 0.0) for kind in _HTML), default=0.0)
-    json = max((quality for kind, quality in wanted.items() if kind.endswith("json")), default=0.0)
-    return html > 0 and html >= json
-
-
-def _qualities(accept: str) -> dict[str, float]:
-    found = {}
-    for item in accept.split(","):
-        kind, *parameters = (part.strip().lower() for part in item.split(";"))
-        quality = 1.0
-        for parameter in parameters:
-            if parameter.startswith("q="):
-                try:
-                    quality = float(parameter[2:])
-                except ValueError:
-                    quality = 0.0
-        found[kind] = quality
-    return found
 
 
 def _led_on(request: Request, error: ServiceError) -> Response | None:

@@ -12,18 +12,20 @@ from services.identity.gateway import Gateway
 from services.identity.guards import Access, Admits, GatewayDep
 from services.identity.model import Method, SessionState
 from services.identity.pages.form import Fields, fields_of
-from services.identity.pages.rendering import lead_to, new_key, page, speech_of
+from services.identity.pages.rendering import lead_to, new_key, page
 from services.identity.pages.route import PageRoute, may_return
+from services.identity.pages.text_sent import sent_in_words, wants_part
 from services.identity.pages.way_back import WAY_ON, lead_on
-from services.identity.pages.words import delivery_in_words
 from services.identity.sessions import Standing
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 _Proving = Annotated[Access, Depends(Admits.waiting(repeats=True))]
 _Live = Annotated[Access, Depends(Admits.waiting())]
+_Looking = Annotated[Access, Depends(Admits.waiting(renews=False))]
 _OWN = frozenset({"csrf", "key", "method", "code", "then", "waiting", "remember"})
 """Fields of the code's own forms; no form that may wait for a code has one of these names."""
+_SHOWN = 64
 
 
 @router.get("/code")
@@ -45,15 +47,15 @@ async def post_code(request: Request, access: _Proving, gateway: GatewayDep) -> 
         method = Method(asked.method)
     except ValueError:
         return lead_to(gateway, "/code")
+    remember = fields("remember") == "yes" and not gateway.cookies.is_shared(request.cookies)
     try:
-        remember = fields("remember") == "yes" and not gateway.cookies.is_shared(request.cookies)
         view = await gateway.two_factor.verify(
             access.signed_in, access.client, method, fields("code"), remember=remember, key=access.key
         )
     except ServiceError as error:
         if error.code is ErrorCode.ENROLMENT_REQUIRED or error.code is ErrorCode.UNAUTHENTICATED:
             raise
-        return await _code(request, access, gateway, asked, error)
+        return await _code(request, access, gateway, asked, error, typed=fields("code"), remembering=remember)
     response: Response
     if view.standing.state is SessionState.ACTIVE and may_return(asked.then):
         response = asked.lead_back(gateway)
@@ -80,6 +82,15 @@ async def post_text(request: Request, access: _Live, gateway: GatewayDep) -> Res
     return lead_to(gateway, f"/code?method=sms{f'&then={asked.then}' if may_return(asked.then) else ''}")
 
 
+@router.get("/code/text")
+async def get_text(request: Request, access: _Looking, gateway: GatewayDep, then: str = "") -> Response:
+    """How the text fares, for the page that shows it: whoever only waits keeps no session alive."""
+    sms = await _text_sent(request, access, gateway) if wants_part(request) else None
+    if sms is None:
+        return lead_to(gateway, f"/code?method=sms{f'&then={then}' if may_return(then) else ''}")
+    return page(request, "text_sent.html", access=access, sms=sms)
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """Which way was chosen, the page that comes afterwards, and the form that waits for the code."""
@@ -102,7 +113,14 @@ class _Asked:
 
 
 async def _code(
-    request: Request, access: Access, gateway: Gateway, asked: _Asked, refusal: ServiceError | None = None
+    request: Request,
+    access: Access,
+    gateway: Gateway,
+    asked: _Asked,
+    refusal: ServiceError | None = None,
+    *,
+    typed: str = "",
+    remembering: bool = False,
 ) -> Response:
     standing = await gateway.standings.view(access.signed_in)
     methods = standing.methods
@@ -124,6 +142,9 @@ async def _code(
         "then": asked.then if may_return(asked.then) else "",
         "carried": asked.carried,
         "stepping_up": stepping_up,
+        "typed": typed[:_SHOWN],
+        "remembering": remembering,
+        "reason": standing.reason.sentence if standing.reason else "",
         "remember_days": 0 if stepping_up else _days(request, access, gateway, standing, method),
         "sms": await _text_sent(request, access, gateway) if method is Method.SMS else None,
     }
@@ -137,7 +158,7 @@ def _days(request: Request, access: Access, gateway: Gateway, standing: Standing
     return standing.remember_device_minutes // (24 * 60)
 
 
-async def _text_sent(request: Request, access: Access, gateway: Gateway) -> dict[str, str] | None:
+async def _text_sent(request: Request, access: Access, gateway: Gateway) -> dict[str, Any] | None:
     """How the newest message fares; None where none was sent in this sign-in."""
     try:
         sent = await gateway.two_factor.sms(access.signed_in)
@@ -147,7 +168,4 @@ async def _text_sent(request: Request, access: Access, gateway: Gateway) -> dict
         raise
     if sent.expires_at <= gateway.clock.now():
         return None
-    return {
-        "phone_hint": sent.phone_hint,
-        "words": delivery_in_words(speech_of(request), sent.delivery_status, sent.delivery_detail),
-    }
+    return sent_in_words(request, gateway, sent)

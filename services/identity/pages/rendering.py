@@ -22,9 +22,10 @@ from services.identity.gateway import Gateway
 from services.identity.guards import Access
 from services.identity.model import Role, Session, SessionState
 from services.identity.pages.assets import address
+from services.identity.pages.help_topics import help_for
 from services.identity.pages.languages import LANGUAGES, Languages, Speech
 from services.identity.pages.said_after import DONE
-from services.identity.pages.words import STATUS, errors_by_field, told
+from services.identity.pages.words import STATUS, clock_of, errors_by_field, told
 
 _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'nonce-{}'; connect-src 'self'; img-src 'self' data:;"
@@ -91,7 +92,10 @@ def page(
         "done": speech.say(DONE.get(done, "")),
         "wrong": told(speech, refusal) if refusal else "",
         "errors": errors_by_field(speech, refusal),
-        "signed_in": _who(gateway, access),
+        "clock": clock_of(speech, refusal),
+        "is_refused": refusal is not None,
+        "signed_in": _who(gateway, access, is_shared=gateway.cookies.is_shared(request.cookies)),
+        "help": help_for(request.scope["path"]),
         "path": request.scope["path"],
         **values,
     }
@@ -100,6 +104,8 @@ def page(
     # A form's answer may lead back to an app of ours on another origin; browsers hold redirects to this, too.
     forms = " ".join(["form-action 'self'", *sorted(settings.origins)])
     headers = {**_HEADERS, "Content-Security-Policy": _POLICY.format(nonce, forms)}
+    if refusal is not None and status in (429, 503) and (wait := refusal.members.get("retry_after")):
+        headers["Retry-After"] = str(wait)
     return HTMLResponse(pages.drawn(speech, template, shown), status, headers=headers)
 
 
@@ -117,8 +123,9 @@ def new_key() -> str:
     return secrets.token_urlsafe(24)
 
 
-def _who(gateway: Gateway, access: Access | None) -> dict[str, Any] | None:
-    """What the head of a page says of whoever is signed in; `is_active`: the other pages are open to them."""
+def _who(gateway: Gateway, access: Access | None, *, is_shared: bool) -> dict[str, Any] | None:
+    """What the head of a page says of whoever is signed in; `is_active`: the other pages are open to them; `is_shared`:
+    at a computer that others use too."""
     if access is None:
         return None
     return {
@@ -127,6 +134,7 @@ def _who(gateway: Gateway, access: Access | None) -> dict[str, Any] | None:
         "clinic": access.clinic.name,
         "is_admin": access.user.role is Role.ADMIN,
         "is_active": access.state is SessionState.ACTIVE,
+        "is_shared": is_shared or access.session.shared_device,
         "csrf": csrf_of(gateway, access.session),
     }
 
@@ -148,5 +156,6 @@ def _environment(speech: Speech) -> Environment:
         lstrip_blocks=True,
         extensions=["jinja2.ext.i18n"],
     )
+    made.policies["ext.i18n.trimmed"] = True
     made.install_gettext_translations(speech.catalogue, newstyle=True)  # type: ignore[attr-defined]
     return made

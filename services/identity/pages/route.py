@@ -66,6 +66,12 @@ def way_forward(request: Request, gateway: Gateway, error: ServiceError) -> str 
     return f"/c/{slug}{why}" if slug else f"/{why}"
 
 
+def way_on(request: Request, code: ErrorCode | None) -> dict[str, Any]:
+    """Where the button of a page that says no leads: to the same page where it may answer later, else to the start."""
+    may_try_again = code in (ErrorCode.UNAVAILABLE, ErrorCode.TOO_MANY_ATTEMPTS) and request.method == "GET"
+    return {"on": request.scope["path"] if may_try_again else "/me", "again": may_try_again}
+
+
 def _refusal(request: Request, error: ServiceError) -> Response:
     gateway: Gateway = request.app.state.gateway
     if error.code is ErrorCode.UNAUTHENTICATED:
@@ -89,5 +95,5 @@ def _refusal(request: Request, error: ServiceError) -> Response:
         wrong="",
         heading=speech.say(_HEADINGS.get(error.code, _NOT_POSSIBLE)),
         sentence=told(speech, error),
-        on="/me",
+        **way_on(request, error.code),
     )

@@ -6,9 +6,11 @@ from services.identity.pages import (
     activate,
     code,
     files,
+    help_pages,
     me,
     set_up,
     sign_in,
+    stuck,
     users,
     users_changes,
     users_new,
@@ -19,5 +21,5 @@ from services.identity.pages import (
 
 def routes() -> list[BaseRoute]:
     people = (users, users_new, users_changes, users_terms, users_person)
-    modules = (sign_in, code, set_up, me, *people, activate, files)
+    modules = (sign_in, stuck, code, set_up, me, *people, activate, help_pages, files)
     return [route for module in modules for route in module.router.routes]

@@ -5,20 +5,20 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from services.common.errors import ErrorCode, ServiceError
 from services.identity.gateway import Gateway
 from services.identity.guards import PUBLIC, Access, Admits, ClientDep, GatewayDep
-from services.identity.model import Client, slug_key
+from services.identity.model import Client, SessionState, slug_key
 from services.identity.pages.clinic_cookie import remember_clinic, remembered_clinic
 from services.identity.pages.form import BeforeSignIn, fields_of
 from services.identity.pages.marking import marked
 from services.identity.pages.rendering import lead_to, page, speech_of
 from services.identity.pages.route import PageRoute
-from services.identity.pages.way_back import lead_on
+from services.identity.pages.way_back import forget_way_back, lead_on, way_back
 from services.identity.particulars import is_slug
-from services.identity.sessions import new_token
+from services.identity.sessions import Standing, new_token
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -36,7 +36,8 @@ async def get_start(request: Request, gateway: GatewayDep, clinic: str | None = 
     slug = slug_key(clinic)
     if is_slug(slug):
         return lead_to(gateway, f"/c/{slug}")
-    return page(request, "start.html", 422, wrong=speech_of(request).say(_NO_SLUG))
+    wrong = speech_of(request).say(_NO_SLUG)
+    return page(request, "start.html", 422, wrong=wrong, errors={"clinic": wrong}, typed=clinic[:_SHOWN])
 
 
 @router.get("/c/{slug}", dependencies=[PUBLIC])
@@ -65,13 +66,27 @@ async def post_sign_in(request: Request, gateway: GatewayDep, client: ClientDep,
     except ServiceError as error:
         return _sign_in(request, gateway, slug, email=email, refusal=error)
     await _end_older(request, gateway, client)
-    response = lead_on(request, gateway, view.standing.state)
+    response = _led_on(request, gateway, view.standing)
     response.set_cookie(**gateway.cookies.session(view.token or ""))
     response.set_cookie(**gateway.cookies.browser(known_by))
     if view.device_token is not None:
         response.set_cookie(**gateway.cookies.device(slug, email, view.device_token))
     form.forget(response)
     remember_clinic(response, gateway, view.signed_in.clinic.slug)
+    return response
+
+
+@router.get("/announced")
+async def get_announced(
+    request: Request, access: Annotated[Access, Depends(Admits.active())], gateway: GatewayDep
+) -> Response:
+    """A rule that is to come, told to whoever it will stop before they go on to where they came from."""
+    assert access.standing is not None
+    on = way_back(request, gateway) or f"{gateway.settings.path_prefix}/me"
+    if access.standing.upcoming is None:
+        return lead_on(request, gateway, SessionState.ACTIVE)
+    response = page(request, "announced.html", access=access, upcoming=access.standing.upcoming, on=on)
+    forget_way_back(response, gateway)
     return response
 
 
@@ -85,8 +100,15 @@ async def post_sign_out(
     return response
 
 
+def _led_on(request: Request, gateway: Gateway, standing: Standing) -> RedirectResponse:
+    # My info says it itself; who goes on to somewhere else would not see it.
+    if standing.upcoming is not None and way_back(request, gateway) is not None:
+        return lead_to(gateway, "/announced")
+    return lead_on(request, gateway, standing.state)
+
+
 def _start(request: Request, done: str) -> Response:
-    return page(request, "start.html", done=done)
+    return page(request, "start.html", done=done, typed="")
 
 
 def _sign_in(
@@ -94,6 +116,7 @@ def _sign_in(
 ) -> Response:
     form = BeforeSignIn(request, gateway)
     values: dict[str, Any] = {"slug": slug[:_SHOWN], "email": email[:254], "csrf": form.token}
+    values["is_shared"] = gateway.cookies.is_shared(request.cookies)
     if refusal is not None and refusal.code is ErrorCode.INVALID_CREDENTIALS:
         values["wrong"] = speech_of(request).say(_NO_MATCH)
     response = page(request, "sign_in.html", refusal=refusal, done=done, **values)

@@ -44,7 +44,7 @@ def told(speech: Speech, error: ServiceError) -> str:
     parts = [speech.heard(error.detail)]
     if fields := error.members.get("errors"):
         parts = [speech.heard(str(fields[0]["message"]))]
-    if hint := error.members.get("hint"):
+    if (hint := error.members.get("hint")) and error.members.get("clock_skew_seconds") is None:
         parts.append(speech.heard(str(hint)))
     left = error.members.get("attempts_left")
     if error.code is ErrorCode.INVALID_CODE and isinstance(left, int) and left <= 3:
@@ -55,6 +55,12 @@ def told(speech: Speech, error: ServiceError) -> str:
     elif error.code is ErrorCode.TOO_MANY_ATTEMPTS and wait:
         parts.append(speech.say("Try again in %(time)s.", time=speech.span(int(wait))))
     return " ".join(parts)
+
+
+def clock_of(speech: Speech, error: ServiceError | None) -> dict[str, object] | None:
+    """By how much a phone's clock is wrong, and which way, where the refusal of a code says so."""
+    skew = error.members.get("clock_skew_seconds") if error else None
+    return {"by": speech.span(abs(skew)), "is_fast": skew > 0} if isinstance(skew, int) else None
 
 
 def errors_by_field(speech: Speech, error: ServiceError | None) -> dict[str, str]:

@@ -123,6 +123,15 @@ class StaffStore:
             await connection.execute(_HOLD_ADMINISTRATORS, [clinic_id])
             yield await _administrators(connection, clinic_id)
 
+    async def names_of_administrators(self, clinic_id: ClinicId, but: UserId) -> list[str]:
+        """Those of the clinic's administrators who can sign in, without the one who asks."""
+        async with self._database.connection() as connection:
+            others = [found for found in await _administrators(connection, clinic_id) if found != but]
+            cursor = await connection.execute(
+                "SELECT name FROM app_user WHERE id = ANY(%s) ORDER BY lower(name), id", [others]
+            )
+            return [str(row["name"]) for row in await cursor.fetchall()]
+
     async def by_email(self, clinic_id: ClinicId, email: str) -> User | None:
         async with self._database.connection() as connection:
             cursor = await connection.execute(

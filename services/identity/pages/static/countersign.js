@@ -6,6 +6,7 @@ document.documentElement.classList.add("js");
 for (const box of document.querySelectorAll("[data-digits]")) {
   // A code goes off by itself once it is complete; once, so that a wrong one can be mended in peace.
   let sent = box.value !== "";
+  if (sent) box.select();
   box.addEventListener("input", () => {
     const digits = box.value.replace(/[\s\u200b\u00a0-]/g, "");
     if (!sent && digits.length === Number(box.dataset.digits) && /^\d+$/.test(digits)) {
