@@ -1,7 +1,8 @@
 """A clinic's particulars and its rule of two-factor authentication, as its administrators read and change them.
 
-Who turns the rule on or off has a second factor of their own: nobody locks a clinic, or themselves, into what they
-have not tried, and nobody without a factor weakens the others.
+Who turns the rule on or off has a second factor of their own, and so has who loosens one that is on or has a date: nobody
+locks a clinic, or themselves, into what they have not tried, and nobody without a factor weakens the others. Until a
+clinic requires anything, its first administrator may set it up as they like.
 """
 
 from collections.abc import Collection
@@ -89,7 +90,7 @@ class ClinicOperations:
                 raise _changed_meanwhile(rule)
             change = replace(change, expected_version=rule.version)
         await self.check(change)
-        if _turns(change, rule):
+        if _turns(change, rule) or (_asks(rule) and _loosens(change, rule)):
             await check_own_factor(self._otp, by.user.id, "change the rule for everyone")
         async with AsyncExitStack() as around:
             if change.remember_device_days is not None:
@@ -130,6 +131,25 @@ def _turns(change: RuleChange, rule: SecurityRule) -> bool:
     if change.require_two_factor is None and change.schedule is None:
         return False
     return change.require_two_factor not in (None, rule.require_two_factor) or date != rule.enforce_from
+
+
+def _asks(rule: SecurityRule) -> bool:
+    """Whether the rule requires something of people, now or from a date. (Under a hold nobody without a factor is here.)"""
+    return rule.require_two_factor or rule.enforce_from is not None
+
+
+def _loosens(change: RuleChange, rule: SecurityRule) -> bool:
+    """Whether something of the rule is weaker afterwards, or may cost the clinic more. Text messages are the weaker way."""
+    methods = change.methods or rule.methods
+    countries = change.sms_countries or rule.sms_countries
+    return (
+        (Method.SMS in methods and set(methods) != set(rule.methods))
+        or (rule.phone_required and change.phone_required is False)
+        or (change.remember_device_days or 0) > rule.remember_device_days
+        or (change.idle_minutes or 0) > rule.idle_minutes
+        or not set(countries) <= set(rule.sms_countries)
+        or (change.sms_daily_cap or 0) > rule.sms_daily_cap
+    )
 
 
 def _changed_meanwhile(rule: SecurityRule) -> ServiceError:

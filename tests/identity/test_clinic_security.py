@@ -5,6 +5,8 @@ from datetime import timedelta
 
 import pytest
 
+from services.identity.model import Method
+from services.identity.policy_words import ScheduleChange
 from tests.identity.people import Person, SomeClinic, slug_of
 
 RULE = "/v1/clinic/security"
@@ -103,6 +105,44 @@ async def test_an_administrator_without_a_factor_turns_the_rule_neither_on_nor_o
     # Naming what is so already turns nothing.
     other = await admin.call("PATCH", RULE, {"require_two_factor": False, "phone_required": False})
     assert (other.status_code, other.json()["phone_required"]) == (200, False)
+
+
+async def test_an_administrator_without_a_factor_loosens_nothing_of_a_rule_that_is_on_or_has_a_date(
+    clinic: SomeClinic,
+) -> None:
+    exempt, fresh = await clinic.person("admin"), await clinic.person("admin")
+    now = clinic.stack.clock.now()
+    await exempt.sign_in()
+    await fresh.sign_in()
+    looser = [
+        {"phone_required": False},
+        {"methods": ["totp", "sms"]},
+        {"methods": ["sms"]},
+        {"remember_device_days": 1},
+        {"idle_minutes": 31},
+        {"sms_countries": ["GB", "IE"]},
+        {"sms_countries": ["IE"]},
+        {"sms_daily_cap": 100_000},
+    ]
+    tighter = {"idle_minutes": 10, "remember_device_days": 0, "sms_daily_cap": 5, "phone_required": True}
+    date = ScheduleChange(now + timedelta(days=9))
+    await clinic.require(require_two_factor=None, schedule=date, methods=(Method.TOTP,))
+    for change in looser:
+        refused = await fresh.call("PATCH", RULE, change)
+        assert (refused.status_code, slug_of(refused)) == (409, "conflict"), change
+        assert "yourself first" in refused.json()["detail"]
+    assert (await fresh.call("PATCH", RULE, tighter)).status_code == 200
+    assert (await fresh.call("PATCH", RULE, {"idle_minutes": 10, "methods": ["totp"]})).status_code == 200
+
+    await fresh.enrol_totp()
+    for change in looser:
+        assert (await fresh.call("PATCH", RULE, change)).status_code == 200, change
+    body = {"requirement": "exempt", "reason": "Signs in at the reception's locked desk."}
+    path = f"/v1/users/{exempt.id}/two-factor/requirement"
+    assert (await fresh.call("PUT", path, body)).status_code == 200
+    await fresh.call("PATCH", RULE, {"require_two_factor": True, "enforce_from": None, "remember_device_days": 0})
+    refused = await exempt.call("PATCH", RULE, {"remember_device_days": 1})
+    assert (refused.status_code, slug_of(refused)) == (409, "conflict")
 
 
 async def test_p11_a_change_needs_a_fresh_proof(admin: Person) -> None:
