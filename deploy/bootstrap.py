@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from deploy.certificates import make_authority, make_leaf, write_private
-from deploy.credentials import Layout, Lost, database_passwords, make_secrets, superuser_password
+from deploy.credentials import ForDatabases, Layout, Lost, hand_over_to_databases, make_secrets
 from deploy.databases import SERVICES, prepare
 
 _SERVERS = ("postgres", "redis", "broker")
@@ -35,12 +35,14 @@ def make_files(layout: Layout, *, database_exists: bool, with_watchers: bool = F
     return renewed
 
 
-def make_databases(layout: Layout, url: str) -> None:
-    """Roles, databases and their passwords. `url`: a superuser's connection string, without the password."""
+def make_databases(folder: Path, url: str) -> None:
+    """Roles, databases and their passwords, as `files` has put them into the folder. `url`: a superuser's connection
+    string, without the password."""
     import psycopg  # only this step speaks to a database
 
-    with psycopg.connect(url, password=superuser_password(layout), autocommit=True, connect_timeout=5) as connection:
-        prepare(connection, database_passwords(layout))
+    found = ForDatabases.load(folder)
+    with psycopg.connect(url, password=found.superuser, autocommit=True, connect_timeout=5) as connection:
+        prepare(connection, found.roles)
 
 
 def _copy_trust(layout: Layout) -> None:
@@ -56,9 +58,8 @@ def main() -> None:
     """The command line, as the containers call it."""
     parser = argparse.ArgumentParser(prog="python -m deploy.bootstrap", description=__doc__)
     parser.add_argument("step", choices=("files", "databases"))
-    parser.add_argument(
-        "--state", type=Path, required=True, help="folder that holds secrets/, keyrings/, owners/ and tls/"
-    )
+    parser.add_argument("--state", type=Path, help="folder that holds secrets/, keyrings/, owners/ and tls/ (files)")
+    parser.add_argument("--secrets", type=Path, help="the folder secrets/databases of STATE (databases)")
     parser.add_argument("--authority", type=Path, help="folder of the authority's key (default: STATE/authority)")
     parser.add_argument("--database-folder", type=Path, help="there once PostgreSQL was initialised (files)")
     parser.add_argument("--foreign-group", type=int, help="group of the users that PostgreSQL and Redis run as")
@@ -66,16 +67,19 @@ def main() -> None:
     parser.add_argument("--make-folder", action="append", default=[], help="an empty folder for another container")
     parser.add_argument("--url", default="", help="a PostgreSQL superuser's connection string (databases)")
     chosen = parser.parse_args()
-    layout = Layout(chosen.state, chosen.authority or chosen.state / "authority", chosen.foreign_group)
+    if (chosen.state if chosen.step == "files" else chosen.secrets) is None:
+        parser.error("files needs --state, databases --secrets")
     try:
         if chosen.step == "files":
+            layout = Layout(chosen.state, chosen.authority or chosen.state / "authority", chosen.foreign_group)
             exists = bool(chosen.database_folder and chosen.database_folder.exists())
             renewed = make_files(layout, database_exists=exists, with_watchers=chosen.watchers)
+            hand_over_to_databases(layout)
             for name in chosen.make_folder:
                 (layout.root / name).mkdir(mode=0o700, exist_ok=True)
             print(f"secrets are there; certificates written now: {', '.join(renewed) or 'none'}")
         else:
-            make_databases(layout, chosen.url)
+            make_databases(chosen.secrets, chosen.url)
             print("roles and databases are there")
     except (Lost, OSError) as error:
         sys.exit(f"bootstrap: {error}")

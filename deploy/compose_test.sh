@@ -13,6 +13,7 @@ export FRONT_SUBNET=10.213.78.32/28 FRONT_GATEWAY=10.213.78.33
 export STACK=compose TWILIO_STANDIN="http://127.0.0.1:$STANDIN_PORT"
 # Nothing of the caller's: neither an account that costs money nor an address that is not this machine.
 export TWILIO_ACCOUNT_SID='' TWILIO_AUTH_TOKEN='' TWILIO_FROM='' TWILIO_MESSAGING_SERVICE_SID=''
+export TWILIO_AUTH_TOKEN_FILE='' SMTP_HOST='' SMTP_FROM='' SMTP_USER='' SMTP_PASSWORD='' SMTP_PASSWORD_FILE=''
 export PUBLIC_URL="http://127.0.0.1:$PORT" ALLOWED_ORIGINS='' TRUSTED_PROXIES='' PRODUCT_NAME=''
 
 clean_up() {

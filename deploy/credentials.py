@@ -10,13 +10,14 @@ import json
 import os
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from deploy.certificates import write_private
 from deploy.databases import SERVICES, Passwords
 
 KEYRING = "keyring.json"
+_HANDED_OVER = "passwords.json"
 _NOTIFIER = ("notifier", "relay", "worker")
 
 # Redis 6.2 and newer. What the limits' scripts call, and what a client says when it connects (security.md, A68).
@@ -144,6 +145,31 @@ def database_passwords(layout: Layout) -> dict[str, Passwords]:
         )
         for service in SERVICES
     }
+
+
+@dataclass(frozen=True, slots=True)
+class ForDatabases:
+    """What it takes to make roles and databases: passwords, and nothing that opens a record."""
+
+    superuser: str
+    roles: dict[str, Passwords]
+
+    @classmethod
+    def load(cls, folder: Path) -> "ForDatabases":
+        """From the folder that it was handed over in."""
+        found = json.loads((folder / _HANDED_OVER).read_text())
+        return cls(found["superuser"], {service: Passwords(**roles) for service, roles in found["roles"].items()})
+
+
+def hand_over_to_databases(layout: Layout) -> None:
+    """A copy, in a folder of its own, for a container that is to see nothing else."""
+    folder = layout.secrets("databases")
+    layout.open_folder(folder)
+    roles = {service: asdict(passwords) for service, passwords in database_passwords(layout).items()}
+    content = json.dumps({"superuser": superuser_password(layout), "roles": roles})
+    path = folder / _HANDED_OVER
+    if not path.exists() or path.read_text() != content:
+        write_private(path, content.encode())
 
 
 def superuser_password(layout: Layout) -> str:

@@ -18,9 +18,16 @@ from deploy.embedded import EmbeddedPostgres
 ROOT = Path(__file__).resolve().parent.parent
 _PASSED_ON = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "GRPC_VERBOSITY")
 _FOR_THE_WAY_OUT = ("HTTPS_PROXY", "https_proxy", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+# A secret may be given as a file that holds it, too.
+_TWILIO = (
+    *("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_FILE", "TWILIO_FROM"),
+    "TWILIO_MESSAGING_SERVICE_SID",
+)
+_MAIL = ("SMTP_HOST", "SMTP_PORT", "SMTP_SECURITY", "SMTP_ALLOW_UNENCRYPTED", "SMTP_FROM")
+_MAIL_ACCOUNT = ("SMTP_USER", "SMTP_PASSWORD", "SMTP_PASSWORD_FILE")
 _OF_ALL = ("LOG_LEVEL", "OTLP_ENDPOINT")  # settings that every process of ours takes
 _PORTS = (
-    *("otp", "policy", "notifier", "identity-grpc", "twilio", "redis", "broker"),
+    *("otp", "policy", "notifier", "identity-grpc", "twilio", "sample-app", "redis", "broker"),
     *(f"{name}-metrics" for name in (*SERVICES, "worker", "relay")),
 )
 # glibc gives each thread an arena of its own; two are enough for processes that mostly wait.
@@ -68,6 +75,10 @@ class Topology:
         return f"http://127.0.0.1:{self.ports['twilio']}"
 
     @property
+    def sample_app(self) -> str:
+        return f"http://127.0.0.1:{self.ports['sample-app']}"
+
+    @property
     def heartbeat(self) -> Path:
         return self.state / "run" / "worker.heartbeat"
 
@@ -85,6 +96,7 @@ class Topology:
         return {
             "twilio": [*run, "deploy.twilio_standin", "--listen", self._at("twilio")],
             **{name: [*run, f"services.{name}", "serve"] for name in SERVICES},
+            "sample-app": [*run, "deploy.sample_app"],
             "relay": [*run, "services.notifier", "relay"],
             "worker": [*run, "services.notifier", "worker"],
         }
@@ -103,7 +115,7 @@ class Topology:
             "relay": {"NOTIFIER_BROKER_URL": self._broker()},
             "worker": {
                 **self._notifier(),
-                **{f"NOTIFIER_{name}": self.settings.get(name, "") for name in ("SMTP_USER", "SMTP_PASSWORD")},
+                **{f"NOTIFIER_{name}": self.settings.get(name, "") for name in _MAIL_ACCOUNT},
                 "NOTIFIER_HEARTBEAT_FILE": str(self.heartbeat),
             },
         }
@@ -114,6 +126,13 @@ class Topology:
             **self._base(),
             "STANDIN_ACCOUNT_SID_FILE": str(account / "account_sid"),
             "STANDIN_AUTH_TOKEN_FILE": str(account / "auth_token"),
+        }
+        # No proxy stands before it here, so it asks the gateway itself.
+        found["sample-app"] = {
+            **self._base(),
+            "LISTEN": self._at("sample-app"),
+            "SIGN_IN": self.public_url,
+            "GATEWAY": self.gateway,
         }
         return found
 
@@ -152,7 +171,7 @@ class Topology:
             "IDENTITY_REDIS_URL": f"redis://identity@{self._at('redis')}/0",
             "IDENTITY_KEYRING_FILE": str(self.layout.keyring("identity")),
             "IDENTITY_PUBLIC_URL": self.public_url,
-            "IDENTITY_ALLOWED_ORIGINS": self.settings.get("ALLOWED_ORIGINS", ""),
+            "IDENTITY_ALLOWED_ORIGINS": self._allowed_origins(),
             "IDENTITY_TRUSTED_PROXIES": self.settings.get("TRUSTED_PROXIES", ""),
             "IDENTITY_BACKENDS": self.settings.get("BACKENDS", ""),
             "IDENTITY_PRODUCT_NAME": self.settings.get("PRODUCT_NAME", ""),
@@ -161,6 +180,11 @@ class Topology:
             # A password hash takes 46 MiB anew each time: in huge pages a quarter less CPU, as most of it was faults.
             "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
         }
+
+    def _allowed_origins(self) -> str:
+        """With the sample app, so that the sign-in leads back to it; not where people come from elsewhere."""
+        given = [origin for origin in [self.settings.get("ALLOWED_ORIGINS", "")] if origin]
+        return ",".join([*given, self.sample_app] if self.public_url.startswith(self.gateway) else given)
 
     def _otp(self) -> dict[str, str]:
         return {
@@ -173,14 +197,8 @@ class Topology:
         }
 
     def _notifier(self) -> dict[str, str]:
-        account = {
-            f"NOTIFIER_{name}": self.settings.get(name, "")
-            for name in ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_FROM", "TWILIO_MESSAGING_SERVICE_SID")
-        }
-        mail = {
-            f"NOTIFIER_{name}": self.settings.get(name, "")
-            for name in ("SMTP_HOST", "SMTP_PORT", "SMTP_SECURITY", "SMTP_ALLOW_UNENCRYPTED", "SMTP_FROM")
-        }
+        account = {f"NOTIFIER_{name}": self.settings.get(name, "") for name in _TWILIO}
+        mail = {f"NOTIFIER_{name}": self.settings.get(name, "") for name in _MAIL}
         real = bool(account["NOTIFIER_TWILIO_ACCOUNT_SID"])
         return {
             "NOTIFIER_LISTEN": self._at("notifier"),

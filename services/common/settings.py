@@ -14,7 +14,8 @@ class ServiceSettings(BaseSettings):
     """What every service needs to run. A subclass sets `env_prefix` and adds its own.
 
     Variables are `<PREFIX><FIELD>`; `<PREFIX><FIELD>_FILE` names a file that holds the value, and
-    `<PREFIX>SECRETS_DIR` a folder with one file a field (named as the field). A secret has no default.
+    `<PREFIX>SECRETS_DIR` a folder with one file a field (named as the field). A variable comes before the folder; a
+    variable and a file that is not empty stop the start. A secret has no default.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True)
@@ -78,13 +79,17 @@ def load_settings(cls: type[T], prefix: str | None = None, *, strict: bool = Tru
                 values[name] = value
         elif name.endswith("_file") and name.removesuffix("_file") in fields:
             name = name.removesuffix("_file")
-            if os.environ.get(prefix + name.upper()):
-                problems.append(f"{key}: {prefix}{name.upper()} is set, too; which one counts?")
             try:
-                values[name] = Path(value).read_text().strip()
+                content = Path(value).read_text().strip() if value else ""
             except OSError as error:
                 unreadable.add((name,))
                 problems.append(f"{key}: cannot be read ({error.strerror})")
+                continue
+            if not content:  # as an empty variable: where a file must be named, /dev/null says that there is none
+                continue
+            if os.environ.get(prefix + name.upper()):
+                problems.append(f"{key}: {prefix}{name.upper()} is set, too; which one counts?")
+            values[name] = content
         elif strict:
             problems.append(f"{key}: no such setting")
     try:

@@ -98,6 +98,20 @@ def test_a_value_and_a_file_for_the_same_setting_stop_the_start(
     assert problems() == ["ECHO_PEPPER_FILE: ECHO_PEPPER is set, too; which one counts?"]
 
 
+@pytest.mark.parametrize("nothing", ["", "/dev/null", "empty"])
+def test_an_empty_file_is_a_value_that_is_not_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, nothing: str
+) -> None:
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "pepper").write_text("from the folder")
+    monkeypatch.setenv("ECHO_PEPPER_FILE", str(tmp_path / "empty") if nothing == "empty" else nothing)
+    assert Settings.load().pepper.get_secret_value() == "pepper-canary"
+    monkeypatch.setenv("ECHO_PEPPER", "")
+    assert problems() == ["ECHO_PEPPER: Field required"]
+    monkeypatch.setenv("ECHO_SECRETS_DIR", str(tmp_path))
+    assert Settings.load().pepper.get_secret_value() == "from the folder"
+
+
 def test_a_file_that_is_not_there_is_named_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("ECHO_PEPPER")
     monkeypatch.setenv("ECHO_PEPPER_FILE", str(tmp_path / "missing"))

@@ -117,9 +117,12 @@ def test_each_container_sees_its_own_secrets_and_nobody_else_s() -> None:
             allowed = {f"owners/{owner}", "tls/trust"}
         if name == "caddy":
             allowed = {"caddy"}
+        if name == "databases":
+            allowed = {"secrets/databases", "tls/trust"}
         assert seen <= allowed, name
         whole = [v for v in service.get("volumes", []) if isinstance(v, str) and v.startswith("state:")]
-        assert bool(whole) == (name in ("bootstrap", "databases")), name
+        assert bool(whole) == (name == "bootstrap"), name  # which makes what is in it
+        assert bool(service.get("group_add")) == (name == "bootstrap"), name
 
 
 def test_p22_a_keyring_is_written_by_its_own_service_and_nothing_else_of_the_volume_by_any() -> None:
@@ -136,6 +139,24 @@ def test_p22_a_keyring_is_written_by_its_own_service_and_nothing_else_of_the_vol
         told = {key: value for key, value in service.get("environment", {}).items() if key.endswith("_KEYRING_FILE")}
         assert set(told.values()) <= {"/run/keyring/keyring.json"}
         assert bool(told) == (name in ("identity", "otp", "notifier", "worker")), name
+
+
+def test_secrets_from_outside_are_files_of_those_who_need_them_and_empty_where_none_is_named() -> None:
+    assert COMPOSE["secrets"] == {
+        "twilio_auth_token": {"file": "${TWILIO_AUTH_TOKEN_FILE:-/dev/null}"},
+        "smtp_password": {"file": "${SMTP_PASSWORD_FILE:-/dev/null}"},
+    }
+    holders = {"twilio_auth_token": {"notifier", "worker"}, "smtp_password": {"worker"}}
+    for secret, expected in holders.items():
+        given = {
+            name: one["target"]
+            for name, service in SERVICES.items()
+            for one in service.get("secrets", ())
+            if one["source"] == secret
+        }
+        assert set(given) == expected
+        for name in given:
+            assert SERVICES[name]["environment"][f"NOTIFIER_{secret.upper()}_FILE"] == given[name]
 
 
 def test_the_mail_server_s_password_goes_to_the_worker_alone() -> None:

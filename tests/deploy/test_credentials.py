@@ -10,7 +10,14 @@ from cryptography import x509
 
 from deploy.bootstrap import make_files
 from deploy.certificates import make_leaf
-from deploy.credentials import Layout, Lost
+from deploy.credentials import (
+    ForDatabases,
+    Layout,
+    Lost,
+    database_passwords,
+    hand_over_to_databases,
+    superuser_password,
+)
 from deploy.databases import SERVICES
 
 
@@ -157,6 +164,22 @@ def test_p22_each_process_holds_what_it_needs_and_nothing_else(layout: Layout) -
     }
     keyrings = {str(path.relative_to(layout.root / "keyrings")) for path in layout.root.rglob("keyring.json")}
     assert keyrings == {f"{service}/keyring.json" for service in ("identity", "otp", "notifier")}
+
+
+def test_p22_who_makes_the_databases_gets_their_passwords_and_nothing_that_opens_a_record(layout: Layout) -> None:
+    hand_over_to_databases(layout)
+    folder = layout.secrets("databases")
+    [handed] = folder.iterdir()
+    assert (folder.stat().st_mode & 0o777, handed.stat().st_mode & 0o777) == (0o700, 0o400)
+    assert ForDatabases.load(folder) == ForDatabases(superuser_password(layout), database_passwords(layout))
+    others = [*(layout.root / "secrets").rglob("*_pepper"), layout.keyring("otp")]
+    assert len(others) > 3
+    assert not [path for path in others if path.read_text() in handed.read_text()]
+    # A password of a newer version is handed over, too.
+    (layout.secrets("policy") / "sealer_database_password").unlink()
+    make_files(layout, database_exists=True)
+    hand_over_to_databases(layout)
+    assert ForDatabases.load(folder).roles == database_passwords(layout)
 
 
 def test_secrets_can_be_read_by_their_owner_alone(layout: Layout) -> None:
