@@ -4,9 +4,12 @@ from starlette.routing import BaseRoute
 
 from services.identity.pages import (
     activate,
+    audit,
+    clinic_security,
     code,
     files,
     help_pages,
+    holds,
     me,
     set_up,
     sign_in,
@@ -20,6 +23,7 @@ from services.identity.pages import (
 
 
 def routes() -> list[BaseRoute]:
+    clinic = (clinic_security, holds, audit)
     people = (users, users_new, users_changes, users_terms, users_person)
-    modules = (sign_in, stuck, code, set_up, me, *people, activate, help_pages, files)
+    modules = (sign_in, stuck, code, set_up, me, *people, *clinic, activate, help_pages, files)
     return [route for module in modules for route in module.router.routes]
