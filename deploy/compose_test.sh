@@ -39,3 +39,8 @@ export COMPOSE_FILE=docker-compose.yml:tests/compose/with_app.yml COMPOSE_PROFIL
 export PUBLIC_URL=https://localhost/auth EDGE="https://127.0.0.1:$EDGE_HTTPS_PORT"
 docker compose up --wait --quiet-pull
 "${PYTHON:-.venv/bin/python}" -m pytest -q tests/compose
+
+# And with the sample app, in a browser that finds the host at Caddy's port here.
+export COMPOSE_FILE=docker-compose.yml COMPOSE_PROFILES=standin,edge,sample APP_UPSTREAM=sample:8000
+docker compose up --wait --quiet-pull
+SAMPLE_APP=https://localhost "${PYTHON:-.venv/bin/python}" -m pytest -q tests/end_to_end/test_sample_app.py

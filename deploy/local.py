@@ -90,6 +90,7 @@ Ready in {time.monotonic() - stack.began:.1f} s.
 {people}
 
   Text messages    {told["twilio"]}/inbox   (a stand-in took them; nobody is texted)
+  A clinic app     {told["sample_app"]}/   (a sample, behind the sign-in)
   API              {told["gateway"]}/openapi.json
   All addresses    {stack.state / "stack.json"}
   Logs             {stack.state / "logs"}

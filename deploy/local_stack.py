@@ -54,7 +54,7 @@ class LocalStack:
             self._start_servers(postgres)
         with step("databases and migrations"):
             self._prepare_databases(postgres)
-        with step("identity, otp, policy, notifier, relay, worker, Twilio's stand-in"):
+        with step("identity, otp, policy, notifier, relay, worker, Twilio's stand-in, sample app"):
             self._start_services()
         with step("demo clinic"):
             command = self.topology.commands()["identity"][:-1]
@@ -64,6 +64,7 @@ class LocalStack:
             "gateway": self.topology.gateway,
             "public_url": self.topology.public_url,
             "twilio": self.topology.twilio,
+            "sample_app": self.topology.sample_app,
             "back_ends": self.topology.back_ends(),
             "metrics": self.topology.metrics(),
             "demo": demo,
@@ -121,7 +122,7 @@ class LocalStack:
         for name, command in topology.commands().items():
             self.supervisor.start(name, Child(command, environments[name], ROOT, logs / f"{name}.log"))
         ready: dict[str, Callable[[], bool]] = {
-            "twilio": functools.partial(listens, topology.ports["twilio"]),
+            **{name: functools.partial(listens, topology.ports[name]) for name in ("twilio", "sample-app")},
             **{name: functools.partial(self._serves, name) for name in ("policy", "notifier", "otp")},
             "relay": functools.partial(listens, topology.ports["relay-metrics"]),
             "worker": topology.heartbeat.exists,

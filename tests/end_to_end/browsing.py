@@ -28,10 +28,11 @@ _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(*more: str) -> Iterator[Browser]:
+    """`more`: what is said to it on its command line besides."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=_QUIET.split())
+        browser = playwright.chromium.launch(executable_path=found, args=[*_QUIET.split(), *more])
         yield browser
         browser.close()
 
