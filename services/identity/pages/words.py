@@ -41,10 +41,11 @@ _DELIVERIES = {
 
 def told(speech: Speech, error: ServiceError) -> str:
     """The refusal as a sentence or two."""
-    parts = [speech.heard(error.detail)]
+    clock = clock_of(speech, error)
+    parts = [speech.heard("The code is wrong." if clock else error.detail)]
     if fields := error.members.get("errors"):
         parts = [speech.heard(str(fields[0]["message"]))]
-    if (hint := error.members.get("hint")) and error.members.get("clock_skew_seconds") is None:
+    if (hint := error.members.get("hint")) and not clock:
         parts.append(speech.heard(str(hint)))
     left = error.members.get("attempts_left")
     if error.code is ErrorCode.INVALID_CODE and isinstance(left, int) and left <= 3:
@@ -60,7 +61,16 @@ def told(speech: Speech, error: ServiceError) -> str:
 def clock_of(speech: Speech, error: ServiceError | None) -> dict[str, object] | None:
     """By how much a phone's clock is wrong, and which way, where the refusal of a code says so."""
     skew = error.members.get("clock_skew_seconds") if error else None
-    return {"by": speech.span(abs(skew)), "is_fast": skew > 0} if isinstance(skew, int) else None
+    return {"by": _off_by(speech, abs(skew)), "is_fast": skew > 0} if isinstance(skew, int) else None
+
+
+def _off_by(speech: Speech, seconds: int) -> str:
+    hours, minutes = round(seconds / 3600), round(seconds / 60)
+    if hours and abs(seconds - hours * 3600) <= 120:  # a wrong time zone
+        return speech.say_many("%(count)s hour", "%(count)s hours", hours)
+    if seconds >= 90:
+        return speech.say_many("%(count)s minute", "%(count)s minutes", minutes)
+    return speech.say_many("%(count)s second", "%(count)s seconds", seconds)
 
 
 def errors_by_field(speech: Speech, error: ServiceError | None) -> dict[str, str]:
