@@ -14,6 +14,7 @@ from typing import Protocol
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 
@@ -50,13 +51,16 @@ class RateLimiter(Protocol):
     async def take(self, spends: Sequence[Spend]) -> Refusal | None:
         """Spends one of each, or none of them and says which limit refuses."""
 
+    async def look(self, spends: Sequence[Spend]) -> Refusal | None:
+        """What `take` would say now; spends nothing."""
+
     async def give_back(self, spends: Sequence[Spend]) -> None:
         """Undoes one `take` of each."""
 
 
 # KEYS: one a limit. ARGV: now in ms (0: the server's own clock), then for each key its interval and window in ms.
 # A key holds the theoretical arrival time (GCRA): a request conforms while it is at most one window ahead of now.
-_TAKE = """
+_LOOK = """
 local now = tonumber(ARGV[1])
 if now == 0 then local t = redis.call('TIME'); now = t[1] * 1000 + math.floor(t[2] / 1000) end
 local worst, wait = 0, 0
@@ -69,10 +73,12 @@ for i, key in ipairs(KEYS) do
   if over > 0.5 and over > wait then worst, wait = i, over end
 end
 if worst > 0 then return {worst, math.ceil(wait)} end
+"""
+_TAKE = f"""{_LOOK}
 for i, key in ipairs(KEYS) do
   redis.call('SET', key, string.format('%.3f', next[i]), 'PX', math.ceil(next[i] - now) + 1000)
 end
-return {0, 0}
+return {{0, 0}}
 """
 
 _GIVE_BACK = """
@@ -111,14 +117,21 @@ class RedisRateLimiter:
 
     def __init__(self, redis: "Redis", pepper: bytes, now_ms: Callable[[], int] | None = None) -> None:
         self._take = redis.register_script(_TAKE)
+        self._look = redis.register_script(f"{_LOOK} return {{0, 0}}")
         self._give_back = redis.register_script(_GIVE_BACK)
         self._pepper = hashlib.blake2b(pepper, digest_size=32).digest()
         self._now_ms = now_ms or (lambda: 0)
 
     async def take(self, spends: Sequence[Spend]) -> Refusal | None:
+        return await self._ask(self._take, spends)
+
+    async def look(self, spends: Sequence[Spend]) -> Refusal | None:
+        return await self._ask(self._look, spends)
+
+    async def _ask(self, script: "AsyncScript", spends: Sequence[Spend]) -> Refusal | None:
         keys, arguments = self._encode(spends)
         try:
-            worst, wait_ms = await self._take(keys=keys, args=arguments)
+            worst, wait_ms = await script(keys=keys, args=arguments)
         except (RedisError, OSError, TimeoutError) as error:
             raise LimiterUnavailable(type(error).__name__) from error
         if not worst:
@@ -151,6 +164,19 @@ class InProcessRateLimiter:
 
     async def take(self, spends: Sequence[Spend]) -> Refusal | None:
         now = self._now_ms()
+        refusal, proposed = self._judge(spends, now)
+        if refusal:
+            return refusal
+        if len(self._arrivals) + len(proposed) > self._most_keys:
+            self._forget(now)
+        self._arrivals.update(proposed)
+        return None
+
+    async def look(self, spends: Sequence[Spend]) -> Refusal | None:
+        return self._judge(spends, self._now_ms())[0]
+
+    def _judge(self, spends: Sequence[Spend], now: float) -> tuple[Refusal | None, dict[tuple[str, str], float]]:
+        """Whether one of the limits refuses, and else the arrivals to remember."""
         proposed: dict[tuple[str, str], float] = {}
         worst: Limit | None = None
         wait_ms = 0.0
@@ -161,12 +187,7 @@ class InProcessRateLimiter:
             if over_ms > 0.5 and over_ms > wait_ms:
                 worst, wait_ms = limit, over_ms
             proposed[key] = arrival
-        if worst:
-            return Refusal(worst, max(1, math.ceil(wait_ms / 1000)))
-        if len(self._arrivals) + len(proposed) > self._most_keys:
-            self._forget(now)
-        self._arrivals.update(proposed)
-        return None
+        return Refusal(worst, max(1, math.ceil(wait_ms / 1000))) if worst else None, proposed
 
     async def give_back(self, spends: Sequence[Spend]) -> None:
         for limit, whom in spends:

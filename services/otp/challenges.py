@@ -6,6 +6,8 @@ handing over sends nothing twice.
 """
 
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,14 +20,14 @@ from services.otp import sms_codes
 from services.otp.marks import Marks
 from services.otp.model import Account, Caller, Challenge, ChallengeId, LoginId, UserId
 from services.otp.peers import Message, MessageKind, NotifierPeer, SmsTerms
-from services.otp.sending_limits import SendingLimits, sms_spends, too_many
+from services.otp.sending_limits import PAUSE, SendingLimits, budget_spent, login_spends, sms_spends, too_soon
 from services.otp.store.accounts import Accounts, HeldAccount
 from services.otp.store.challenges import Challenges as ChallengeStore
 from services.otp.turns import Turns
 from services.otp.vault import Vault, challenge_context, sms_phone_context
 
 _WORTH_SENDING = timedelta(minutes=1)  # a code not yet handed over, with less than this to live, is drawn anew
-# A day's cap is reached, or the country is not the clinic's. Whoever goes on asking meets the limits, too.
+# A day's cap is reached, or the country is not the clinic's.
 _NOT_TO_BE_PAID = frozenset({ErrorCode.TOO_MANY_ATTEMPTS, ErrorCode.CONFLICT})
 _OVER = frozenset({"delivered", "failed", "expired"})
 
@@ -108,9 +110,12 @@ class CodeSender:
         )
         return challenge
 
-    async def hand_over(self, challenge: Challenge, to: Addressee, spent: list[Spend]) -> SentCode:
+    async def hand_over(
+        self, challenge: Challenge, to: Addressee, spent: list[Spend], again: list[Spend] | None = None
+    ) -> SentCode:
         """Gives the code to the notifier. Where that fails nobody has a code that works, and the answer is
-        `unavailable`; the same handing over may be tried again."""
+        `unavailable`; the same handing over may be tried again. `again`: what the next code will spend, if not the
+        same."""
         if challenge.code_sealed is None:
             raise unavailable("notifier")
         code = self._vault.open(challenge.code_sealed, challenge_context(challenge.id, challenge.user_id))
@@ -131,20 +136,44 @@ class CodeSender:
         except ServiceError as error:
             if error.code is not ErrorCode.UNAVAILABLE:  # a refusal: certainly not sent, and not to be tried again
                 await self._challenges.void(challenge.id, self._clock.now())
-                if error.code not in _NOT_TO_BE_PAID:
-                    await self._limits.give_back(spent)
+                # Whoever goes on asking at sign-in keeps the pause; enrolments have a limit of their own.
+                keeps_pause = error.code in _NOT_TO_BE_PAID and to.kind is MessageKind.SIGN_IN_CODE
+                await self.give_back([one for one in spent if not (keeps_pause and one[0] is PAUSE)])
             _log.warning("sms_code_not_handed_over", challenge_id=challenge.id, error_code=error.code.value)
             if error.code in _NOT_TO_BE_PAID:
                 raise  # its sentence says what helps
             raise unavailable("notifier") from error
         if not await self._challenges.hand_over(challenge.id, delivery.id, delivery.status):
             raise unavailable("account")  # a newer request of the same login has ended it
-        return SentCode(challenge, resend_after(challenge), delivery.status, delivery.detail)
+        next_at = await self._next_at(challenge, spent if again is None else again)
+        return SentCode(challenge, next_at, delivery.status, delivery.detail)
 
     async def take(self, spends: list[Spend]) -> None:
         await self._limits.take_sms(spends)
 
-    async def as_sent(self, challenge: Challenge) -> SentCode:
+    async def give_back(self, spends: list[Spend]) -> None:
+        """Where nothing was sent."""
+        if spends:
+            await self._limits.give_back(spends)
+
+    @asynccontextmanager
+    async def unless_drawn(self, spends: list[Spend]) -> AsyncIterator[None]:
+        """Gives back where what is within fails: no code is on record then, so none is handed over."""
+        try:
+            yield
+        except ServiceError:
+            await self.give_back(spends)
+            raise
+
+    async def _next_at(self, challenge: Challenge, spends: list[Spend]) -> datetime:
+        """When another code may be asked for: after the pause, and when no limit that is known of refuses it."""
+        pause = resend_after(challenge)
+        wait = await self._limits.wait_for_sms(spends) if spends else 0
+        at = self._clock.now() + timedelta(seconds=wait)
+        # To the second, the pause is what the challenge itself says.
+        return at if at > pause + timedelta(seconds=2) else pause
+
+    async def as_sent(self, challenge: Challenge, again: list[Spend]) -> SentCode:
         """How a challenge fares: the notifier's word, or the last known one while it is away."""
         status, detail = challenge.delivery_status, ""
         if challenge.delivery_id is not None and status not in _OVER:
@@ -153,7 +182,7 @@ class CodeSender:
                 status, detail = delivery.status, delivery.detail
             except ServiceError as error:
                 _log.warning("delivery_not_known", challenge_id=challenge.id, error_code=error.code.value)
-        return SentCode(challenge, resend_after(challenge), status, detail)
+        return SentCode(challenge, await self._next_at(challenge, again), status, detail)
 
     def is_pending(self, challenge: Challenge) -> bool:
         """Drawn but never handed over, and still worth it."""
@@ -194,7 +223,7 @@ class SignInCodes:
         challenge = await self._challenges.newest(user_id, login_id)
         if challenge is None:
             raise ServiceError(ErrorCode.NOT_FOUND, "No code was sent.")
-        return await self._sender.as_sent(challenge)
+        return await self._sender.as_sent(challenge, login_spends(login_id, user_id))
 
     async def _send(
         self, caller: Caller, login_id: LoginId, request_id: str, locale: str, terms: SmsTerms | None
@@ -202,18 +231,18 @@ class SignInCodes:
         account = await self._accounts.read(caller.user_id)
         addressee = self._addressee(account, caller, locale, terms)
         now = self._clock.now()
+        spends = sms_spends(login_id, caller.user_id, addressee.phone, caller.address)
         newest = await self._challenges.newest(caller.user_id, login_id)
         if newest is not None:
             if self._sender.is_pending(newest):
-                return await self._sender.hand_over(newest, addressee, [])
+                return await self._sender.hand_over(newest, addressee, [], spends)
             if newest.request_id == request_id and newest.delivery_id is not None:
-                return await self._sender.as_sent(newest)
+                return await self._sender.as_sent(newest, spends)
             # What the database knows holds also where the limits' store has forgotten (P7).
             if newest.delivery_id is not None and now < resend_after(newest):
-                raise too_many(max(1, -int((now - resend_after(newest)).total_seconds() // 1)))
-        spends = sms_spends(login_id, caller.user_id, addressee.phone, caller.address)
+                raise too_soon(max(1, -int((now - resend_after(newest)).total_seconds() // 1)))
         await self._sender.take(spends)
-        async with self._accounts.hold(caller.user_id) as held:
+        async with self._sender.unless_drawn(spends), self._accounts.hold(caller.user_id) as held:
             held_sms = held.account.sms if held.account and not held.account.is_suspended else None
             if account is None or account.sms is None or held_sms is None or held_sms.id != account.sms.id:
                 raise unavailable("account")
@@ -231,7 +260,7 @@ class SignInCodes:
 def refuse_while_spent(account: Account | None, now: datetime) -> None:
     """No message is paid for whose code would not be looked at."""
     if account is not None and (standing := account.budget.standing(now)).is_spent:
-        raise too_many(standing.retry_after, is_locked=standing.is_locked)
+        raise budget_spent(standing.retry_after, is_locked=standing.is_locked)
 
 
 def resend_after(challenge: Challenge) -> datetime:

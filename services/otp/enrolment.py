@@ -124,7 +124,8 @@ class EnrolmentDesk:
             spends = sms_spends(caller.session_id, caller.user_id, phone, caller.address)
             await self._sender.take([*spends, (ENROLMENTS_PER_USER, caller.user_id)])
             mark, now = self._marks.number(phone), self._clock.now()
-            async with self._accounts.hold(caller.user_id, create_in=caller.clinic_id) as held:
+            hold = self._accounts.hold(caller.user_id, create_in=caller.clinic_id)
+            async with self._sender.unless_drawn(spends), hold as held:
                 is_refused = await number_limit.is_refused(held, mark, caller, kind, now)
                 if not is_refused:
                     enrolment = self._new(caller, kind, phone, to.phone_hint, request_id)
@@ -132,6 +133,8 @@ class EnrolmentDesk:
                     challenge = await self._sender.draw(held, LoginId(enrolment.id), request_id, to)
                     await held.record(_started(caller, enrolment))
             if is_refused:
+                # The number's texts above all, which are others'; the enrolment stays counted, so that asking on ends.
+                await self._sender.give_back(spends)
                 raise number_limit.refused()
             self._prepare_codes(held.account, enrolment)
             return SmsOffer(enrolment, await self._sender.hand_over(challenge, to, spends))
@@ -150,9 +153,11 @@ class EnrolmentDesk:
             raise gone()
         if challenge.delivery_id is None and challenge.ended_at is not None:
             raise unavailable("notifier")  # it was refused; the answer was lost
+        caller = to.caller
+        again = sms_spends(caller.session_id, caller.user_id, to.phone, caller.address)
         if self._sender.is_pending(challenge):
-            return SmsOffer(enrolment, await self._sender.hand_over(challenge, to, []))
-        return SmsOffer(enrolment, await self._sender.as_sent(challenge))
+            return SmsOffer(enrolment, await self._sender.hand_over(challenge, to, [], again))
+        return SmsOffer(enrolment, await self._sender.as_sent(challenge, again))
 
     def _new(
         self, caller: Caller, kind: EnrolmentKind, secret: str, phone_hint: str | None, request_id: str | None

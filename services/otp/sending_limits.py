@@ -8,7 +8,7 @@ import ipaddress
 from collections.abc import Sequence
 
 from services.common.errors import ErrorCode, ServiceError, unavailable
-from services.common.rate_limit import InProcessRateLimiter, Limit, LimiterUnavailable, RateLimiter, Spend
+from services.common.rate_limit import InProcessRateLimiter, Limit, LimiterUnavailable, RateLimiter, Refusal, Spend
 from services.otp.sms_codes import MOST_PER_LOGIN, RESEND_AFTER
 
 PAUSE = Limit("sms-pause", 1, RESEND_AFTER.total_seconds())
@@ -32,7 +32,7 @@ class SendingLimits:
         except LimiterUnavailable:
             refusal = await self._fallback.take(spends)
         if refusal:
-            raise too_many(refusal.retry_after)
+            raise _refused("That was asked for too often. Please wait a little and try again.", refusal.retry_after)
 
     async def take_sms(self, spends: Sequence[Spend]) -> None:
         try:
@@ -40,7 +40,15 @@ class SendingLimits:
         except LimiterUnavailable as error:
             raise unavailable("redis") from error
         if refusal:
-            raise too_many(refusal.retry_after)
+            raise _too_many_texts(refusal)
+
+    async def wait_for_sms(self, spends: Sequence[Spend]) -> int:
+        """After how many seconds a text that spends this would be let through; 0 where the store does not say."""
+        try:
+            refusal = await self._limiter.look(spends)
+        except LimiterUnavailable:
+            return 0
+        return refusal.retry_after if refusal else 0
 
     async def give_back(self, spends: Sequence[Spend]) -> None:
         """Where it is certain that nothing was sent. A store that is away keeps what was spent: the stricter side."""
@@ -50,27 +58,48 @@ class SendingLimits:
             return
 
 
+def login_spends(login: str, user_id: str) -> list[Spend]:
+    """What every text of a login spends, whatever number it goes to."""
+    return [(PAUSE, login), (PER_LOGIN, login), (PER_USER, user_id)]
+
+
 def sms_spends(login: str, user_id: str, phone: str, address: str) -> list[Spend]:
     """What one text message spends."""
-    spends = [
-        (PAUSE, login),
-        (PER_LOGIN, login),
-        (PER_USER, user_id),
-        (PER_NUMBER, phone),
-        (PER_RANGE, phone[:-3]),
-    ]
+    spends = [*login_spends(login, user_id), (PER_NUMBER, phone), (PER_RANGE, phone[:-3])]
     if network := _network(address):
         spends.append((PER_ADDRESS, network))
     return spends
 
 
-def too_many(retry_after: int, *, is_locked: bool = False) -> ServiceError:
-    return ServiceError(
-        ErrorCode.TOO_MANY_ATTEMPTS,
-        "That was asked for too often. Please wait a little and try again.",
-        retry_after=retry_after,
-        locked=is_locked,
+def budget_spent(retry_after: int, *, is_locked: bool) -> ServiceError:
+    """The guess budget is spent: no code would be looked at. The same words as where one is entered."""
+    sentence = (
+        "Too many wrong codes were typed for your account. If that was not you, someone knows your password:"
+        " change it, or ask your administrator."
     )
+    return ServiceError(ErrorCode.TOO_MANY_ATTEMPTS, sentence, retry_after=retry_after, locked=is_locked)
+
+
+def too_soon(retry_after: int) -> ServiceError:
+    """Within the pause between two texts of a login."""
+    how_long = "1 second" if retry_after == 1 else f"{retry_after} seconds"
+    return _refused(f"Please wait {how_long} before you ask for another code.", retry_after)
+
+
+def _too_many_texts(refusal: Refusal) -> ServiceError:
+    """In words that hold: how long to wait, or that waiting does not help."""
+    if refusal.limit is PAUSE:
+        return too_soon(refusal.retry_after)
+    if refusal.limit is PER_LOGIN:  # frees one code in four hours, and no sign-in waits that long
+        sentence = "No more codes are sent in this sign-in. Sign in again, or use another way."
+        return _refused(sentence, refusal.retry_after)
+    minutes = -(-refusal.retry_after // 60)
+    how_long = "1 minute" if minutes == 1 else f"{minutes} minutes"
+    return _refused(f"Too many codes were asked for. Please wait {how_long}, or use another way.", refusal.retry_after)
+
+
+def _refused(sentence: str, retry_after: int) -> ServiceError:
+    return ServiceError(ErrorCode.TOO_MANY_ATTEMPTS, sentence, retry_after=retry_after, locked=False)
 
 
 def _network(address: str) -> str:

@@ -122,6 +122,47 @@ async def test_a55_one_number_on_fifty_accounts_stops_at_three(otp: Otp) -> None
     assert PHONE[-6:] not in str(event)
 
 
+async def test_a55_refused_set_ups_spend_no_text_of_the_number(otp: Otp) -> None:
+    holders = [otp.user() for _ in range(3)]
+    for holder in holders:
+        await prove(holder)
+    otp.clock.advance(timedelta(hours=2))
+    strangers = [otp.user() for _ in range(3)]
+    for stranger in strangers:
+        for _ in range(3):
+            assert await met(start(stranger)) == "conflict"
+    for _ in range(5):  # as many texts as a number gets in an hour
+        assert await met(prove(holders[0])) == "sent"
+        otp.clock.advance(timedelta(seconds=30))
+        holders = [*holders[1:], holders[0]]
+    otp.clock.advance(timedelta(hours=2))
+    for _ in range(20):
+        assert await met(start(strangers[0])) == "conflict"
+    assert await met(start(strangers[0])) == "too-many-attempts", "asking on ends with the enrolments of an hour"
+
+
+async def test_r22_a_refused_text_spends_nothing_but_the_pause_of_a_sign_in(otp: Otp) -> None:
+    user = await otp.user().enrol_sms()
+    otp.clock.advance(timedelta(hours=2))
+    caps = ServiceError(ErrorCode.TOO_MANY_ATTEMPTS, "All is spent today.", retry_after=3600)
+    for refusal in (caps, ServiceError(ErrorCode.CONFLICT, "Not to this country.")):
+        otp.notifier.refuses = refusal
+        for _ in range(4):
+            assert await met(send(user)) == refusal.code.value
+            assert await met(start(user)) == refusal.code.value
+    login = fresh("log")
+    first, again = (
+        otp_pb2.SendSmsCodeRequest(request_id=fresh("req"), login_id=login, caller=user.caller()) for _ in range(2)
+    )
+    assert await met(otp.call("SendSmsCode", first)) == "conflict"
+    with pytest.raises(ServiceError, match="too-many-attempts") as paused:
+        await otp.call("SendSmsCode", again)
+    assert paused.value.detail == "Please wait 30 seconds before you ask for another code."
+    otp.notifier.refuses = None
+    for _ in range(5):
+        assert await met(send(user)) == "sent"
+
+
 async def test_a55_those_who_began_together_are_held_to_it_at_the_confirmation(otp: Otp) -> None:
     people = [otp.user() for _ in range(5)]  # as many texts as a number gets in an hour
     for user in people:

@@ -1,7 +1,7 @@
 """Codes by text message: for their own login, once, while they live; and never sent without the limits."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import pytest
 from countersign.otp.v1 import otp_pb2
@@ -160,13 +160,36 @@ async def test_a51_a_second_code_waits_half_a_minute_and_a_fourth_for_another_lo
         await user.send_sms(login)
     assert (refusal.value.code, refusal.value.members["retry_after"]) == (ErrorCode.TOO_MANY_ATTEMPTS, 1)
     otp.clock.advance(timedelta(seconds=1))
+    assert "wait 1 second before" in refusal.value.detail
     await user.send_sms(login)
     otp.clock.advance(timedelta(minutes=1))
-    await user.send_sms(login)
+    last = await user.send_sms(login)
     otp.clock.advance(timedelta(minutes=1))
-    with pytest.raises(ServiceError, match="too-many-attempts"):
+    with pytest.raises(ServiceError, match="too-many-attempts") as refusal:
         await user.send_sms(login)
+    assert refusal.value.detail == "No more codes are sent in this sign-in. Sign in again, or use another way."
+    told = last.resend_after.ToDatetime(tzinfo=UTC) - otp.clock.now()
+    assert timedelta(hours=3) < told, "what is said with the last code of a login holds"
+    assert abs(told.total_seconds() - refusal.value.members["retry_after"]) <= 3
     await user.send_sms(fresh("log"))
+
+
+async def test_a51_when_another_code_may_be_asked_for_holds_for_the_limit_of_an_hour_too(otp: Otp) -> None:
+    user = await otp.user().enrol_sms()
+    otp.clock.advance(timedelta(hours=1))
+    for _ in range(5):
+        login = fresh("log")
+        sent = await user.send_sms(login)
+    seen = await otp.call("GetSmsChallenge", otp_pb2.GetSmsChallengeRequest(user_id=user.user_id, login_id=login))
+    assert seen.resend_after.ToDatetime(tzinfo=UTC) == sent.resend_after.ToDatetime(tzinfo=UTC)
+    assert sent.resend_after.ToDatetime(tzinfo=UTC) - otp.clock.now() == timedelta(minutes=12)
+    otp.clock.advance(timedelta(minutes=1))
+    with pytest.raises(ServiceError, match="too-many-attempts") as refusal:
+        await user.send_sms(login)
+    assert refusal.value.members["retry_after"] == 660
+    assert refusal.value.detail == "Too many codes were asked for. Please wait 11 minutes, or use another way."
+    otp.clock.advance(timedelta(minutes=11))
+    await user.send_sms(login)
 
 
 async def test_a51_five_an_hour_go_to_a_user_and_to_a_number(otp: Otp) -> None:
