@@ -18,6 +18,8 @@ UPGRADE :=
 PROTOS = $(shell find proto/countersign -name '*.proto' | sort)
 PROTOC = PATH="$(CURDIR)/.venv/bin:$$PATH" $(PYTHON) -m grpc_tools.protoc -Iproto
 
+LANGUAGES := de es fr nl
+
 # Two files at a time, each with servers of its own: much of a test is waiting for processes to start and end.
 SIDE_BY_SIDE := -n 2 --dist loadfile
 
@@ -59,6 +61,13 @@ lint: $(DEV_STAMP) ## style, types, import contracts, and stubs that match their
 .PHONY: proto
 proto: $(DEV_STAMP) ## generate the stubs anew
 	$(PROTOC) --python_out=proto/gen --grpc_python_out=proto/gen --mypy_out=quiet:proto/gen --mypy_grpc_out=quiet:proto/gen $(PROTOS)
+
+.PHONY: messages
+messages: $(DEV_STAMP) ## collect the texts of the pages into the catalogues of the other languages
+	@all=$$(mktemp) && trap 'rm -f "$$all"' EXIT && \
+	.venv/bin/pybabel --quiet extract -F pyproject.toml -k marked -k say -k say_many:1,2 --no-location --omit-header -o "$$all" . && \
+	for language in $(LANGUAGES); do .venv/bin/pybabel --quiet update --no-fuzzy-matching --ignore-obsolete --no-wrap --omit-header \
+	  --init-missing -l $$language -i "$$all" -o services/identity/pages/locales/$$language.po || exit 1; done
 
 .PHONY: bench
 bench: $(DEV_STAMP) ## measure sign-ins, verifications and session checks beside their floors, and a change of the rule

@@ -13,7 +13,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from babel import Locale
-from babel.dates import format_date, format_datetime
+from babel.dates import format_date
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
@@ -52,7 +52,8 @@ class Speech:
 
     def moment(self, at: datetime, zone: str) -> str:
         """Day and time of day in a time zone: "1 March 2026, 09:30"."""
-        return str(format_datetime(at, "d MMMM y, HH:mm", tzinfo=ZoneInfo(zone), locale=self._locale))
+        there = at.astimezone(ZoneInfo(zone))
+        return f"{format_date(there, 'long', locale=self._locale)}, {there:%H:%M}"
 
     def day(self, at: datetime, zone: str) -> str:
         return str(format_date(at.astimezone(ZoneInfo(zone)), "long", locale=self._locale))
