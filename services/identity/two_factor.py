@@ -134,6 +134,12 @@ class TwoFactor:
         """How the newest code of this login fares."""
         return await self._otp.sms_challenge(signed_in.session.login_id, signed_in.user.id)
 
+    async def sms_enrolment(self, signed_in: SignedIn, enrolment_id: str) -> SmsChallenge:
+        """How the code fares that a number is being proven with; to otp the enrolment is the login of its code."""
+        if not enrolment_id.startswith("enr_"):
+            raise ServiceError(ErrorCode.NOT_FOUND, "There is no such set-up.")
+        return await self._otp.sms_challenge(enrolment_id, signed_in.user.id)
+
     async def overview(self, signed_in: SignedIn) -> Overview:
         return await overview_of(self._standings, signed_in)
 

@@ -76,10 +76,12 @@ def test_the_whole_story_in_a_browser(clinic: Clinic, page: Page, tmp_path: Path
     expect(page.get_by_role("alert")).to_be_visible()
     assert parse_qs(urlsplit(scanned(page, tmp_path)).query)["secret"] == [secret], "the same key after a typing error"
     page.get_by_label("six digits").fill(phone.code())
+    page.get_by_role("button", name="Turn it on").click()
 
     codes = page.get_by_role("list", name="Backup codes").get_by_role("listitem").all_inner_texts()
     assert len(codes) == 10
-    page.get_by_role("link", name="I have them, go on").click()
+    page.get_by_label("I have put them somewhere safe").check()
+    page.get_by_role("button", name="Go on").click()
     expect(page.get_by_role("heading", name=person.name)).to_be_visible()
     expect(page.get_by_text("10 left")).to_be_visible()
 
@@ -149,9 +151,13 @@ def test_an_administrator_requires_it_of_everyone_in_the_browser(clinic: Clinic,
     clinic.desk.enrol_totp(clinic.admin)
     sign_in(page, clinic.stack, clinic.admin)
     page.get_by_label("Six digits").fill(clinic.admin.app.code())
-    page.get_by_role("checkbox").check()
+    page.get_by_role("link", name="Security").click()
+    page.get_by_role("checkbox", name="require it of everyone").check()
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("checkbox")).to_be_checked()
+    expect(page.get_by_role("heading", name="What this does")).to_be_visible()
+    page.get_by_role("button", name="Save it").first.click()
+    expect(page.get_by_role("status")).to_contain_text("From now on")
+    expect(page.get_by_role("checkbox", name="require it of everyone")).to_be_checked()
     assert ok(clinic.desk.get("/v1/clinic/security"))["require_two_factor"] is True
     page.wait_for_timeout(2000)
     problem(client.get("/v1/me/sessions"), 403, "enrolment-required")

@@ -50,7 +50,7 @@ async def test_p25_a_form_from_elsewhere_is_refused(stack: Stack, person: Person
     await visitor.sign_in(person)
     token = await visitor.token_in("/me")
     own = {"Origin": stack.settings.public_origin}
-    for path in ("/sign-out", "/me/backup-codes", "/set-up/totp", "/clinic/two-factor", "/code"):
+    for path in ("/sign-out", "/me/backup-codes", "/set-up/totp", "/clinic/security", "/code"):
         for form, headers in (
             ({"csrf": token}, {"Origin": FOREIGN}),
             ({"csrf": token}, {"Origin": "null"}),

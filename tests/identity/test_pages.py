@@ -65,6 +65,11 @@ async def sign_in(page: Page, web: Stack, person: Person, password: str = PASSWO
     await page.get_by_role("button", name="Sign in").click()
 
 
+async def put_codes_away(page: Page) -> None:
+    await page.get_by_label("I have put them somewhere safe").check()
+    await page.get_by_role("button", name="Go on").click()
+
+
 async def test_p25_the_whole_story_in_a_browser(web: Stack, page: Page, tmp_path: Path) -> None:
     clinic = await web.make_clinic()
     person = await clinic.person()
@@ -104,6 +109,7 @@ async def test_p25_the_whole_story_in_a_browser(web: Stack, page: Page, tmp_path
     await expect(page.get_by_role("alert")).to_be_visible()
     assert await page.locator(".key").inner_text() == key, "the same key after a typing error"
     await page.get_by_label("six digits").fill(pyotp.TOTP(person.secret).at(web.clock.now()))
+    await page.get_by_role("button", name="Turn it on").click()
 
     await expect(page.get_by_role("list", name="Backup codes").get_by_role("listitem")).to_have_count(10)
     codes = await page.get_by_role("list", name="Backup codes").get_by_role("listitem").all_inner_texts()
@@ -113,7 +119,7 @@ async def test_p25_the_whole_story_in_a_browser(web: Stack, page: Page, tmp_path
     saved = tmp_path / "codes.txt"
     await (await download.value).save_as(saved)
     assert all(code in saved.read_text() for code in codes)
-    await page.get_by_role("link", name="go on").click()
+    await put_codes_away(page)
     await expect(page.get_by_text("10 left")).to_be_visible()
     await page.get_by_role("button", name="Sign out").click()
     await expect(page.get_by_role("status")).to_have_text("You are signed out.")
@@ -135,9 +141,9 @@ async def test_a_text_message_by_page(web: Stack, page: Page) -> None:
     await page.get_by_role("link", name="Set it up").click()
     await page.get_by_label("Mobile number").fill(PHONE)
     await page.get_by_role("button", name="Text me a code").click()
-    await expect(page.get_by_text("Six digits are on their way")).to_be_visible()
+    await expect(page.get_by_text("We sent six digits to")).to_be_visible()
     await page.get_by_label("Six digits").fill(web.notifier.code_to(PHONE))
-    await page.get_by_role("link", name="go on").click()
+    await put_codes_away(page)
     web.clock.set(web.clock.now().replace(minute=40))
 
     await sign_in(page, web, person)
@@ -151,23 +157,32 @@ async def test_an_administrator_requires_it_of_everyone_after_a_fresh_code(web: 
     clinic = await web.make_clinic()
     admin, other = await clinic.person("admin"), await clinic.person()
     await other.sign_in()
+    box = page.get_by_role("checkbox", name="require it of everyone")
     await sign_in(page, web, admin)
-    await page.get_by_role("checkbox").check()
+    await page.get_by_role("link", name="Security").click()
+    await box.check()
     await page.get_by_role("button", name="Save").click()
     await expect(page.get_by_role("alert")).to_contain_text("yourself first")
+    await expect(page.get_by_role("link", name="Set it up now")).to_be_visible()
     await admin.sign_in()
     await admin.enrol_totp()
 
     await sign_in(page, web, admin)
     await page.get_by_label("Six digits").fill(admin.code())
-    await expect(page.get_by_role("checkbox")).to_be_visible()
+    await page.get_by_role("link", name="Security").click()
     web.clock.set(web.clock.now().replace(minute=45))
-    await page.get_by_role("checkbox").check()
+    await box.check()
+    await page.get_by_label("Minutes without activity").fill("20")
     await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("heading", name="What this does")).to_be_visible()
+    await expect(page.get_by_text("Stopped now: 1")).to_be_visible()
+    await expect(page.get_by_text(other.email).first).to_be_visible()
+    await page.get_by_role("button", name="Save it").first.click()
     await expect(page.get_by_role("heading", name="One fresh code, please")).to_be_visible()
     await page.get_by_label("Six digits").fill(admin.code())
-    await expect(page.get_by_role("status")).to_contain_text("From now on")  # what was ticked has not been lost
-    await expect(page.get_by_role("checkbox")).to_be_checked()
+    await expect(page.get_by_role("status")).to_contain_text("From now on")  # what was typed has not been lost
+    await expect(box).to_be_checked()
+    await expect(page.get_by_label("Minutes without activity")).to_have_value("20")
     assert (await other.call("GET", "/v1/me/sessions")).status_code in (403, 401)
 
 
@@ -217,7 +232,7 @@ async def test_a64_after_the_sign_in_the_browser_goes_back_to_where_it_came_from
     await page.get_by_role("button", name="Use an app").click()
     person.secret = (await page.locator(".key").inner_text()).replace(" ", "")
     await page.get_by_label("six digits").fill(person.code())
-    await page.get_by_role("link", name="go on").click()
+    await put_codes_away(page)
     await expect(page).to_have_url(app)
 
     web.clock.advance(timedelta(minutes=1))

@@ -1,117 +1,135 @@
-"""My info: who I am here, which second factors I have, and, for an administrator, whether everyone needs one."""
+"""My info: who I am here, my second factors and why I am asked, where I am signed in, what happened to my account."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
 from services.common.errors import ErrorCode, ServiceError
-from services.identity.gateway import Gateway
+from services.identity.browsers import words_of
 from services.identity.guards import Access, Admits, GatewayDep
-from services.identity.model import Method, Role
+from services.identity.model import DeviceId, Method, Session, SessionId, UserFactors
+from services.identity.overviews import Overview
 from services.identity.pages.form import fields_of
-from services.identity.pages.rendering import csrf_of, lead_to, page
+from services.identity.pages.my_details import language_in_words
+from services.identity.pages.rendering import lead_to, page, speech_of
 from services.identity.pages.route import PageRoute
-from services.identity.pages.set_up import codes_page
 from services.identity.pages.words import METHOD_NAMES, ROLE_NAMES
-from services.identity.policy_words import (
-    RuleChange,
-)
+from services.identity.remembering import OwnDevice
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 _Active = Annotated[Access, Depends(Admits.active())]
-_Fresh = Annotated[Access, Depends(Admits.active(step_up=True))]
-_FreshAdministrator = Annotated[Access, Depends(Admits.active(step_up=True, role=Role.ADMIN))]
-_SHOWN_HERE = (ErrorCode.CONFLICT, ErrorCode.REQUIRED_BY_POLICY, ErrorCode.NOT_FOUND)
+_FEW_CODES = 3
 
 
 @router.get("/me")
 async def get_me(request: Request, access: _Active, gateway: GatewayDep, done: str = "") -> Response:
-    return await _me(request, access, gateway, done=done)
-
-
-@router.post("/me/notices/{notice_id}/dismiss")
-async def post_dismiss(request: Request, access: _Active, gateway: GatewayDep, notice_id: str) -> Response:
-    try:
-        await gateway.notices.dismiss(access.signed_in, notice_id)
-    except ServiceError as error:
-        if error.code is not ErrorCode.NOT_FOUND:  # dismissed in another tab: as it was meant
-            raise
-    return lead_to(gateway, "/me")
-
-
-@router.post("/me/two-factor/{method}/remove")
-async def post_remove(
-    request: Request, access: _Fresh, gateway: GatewayDep, method: Literal["totp", "sms"]
-) -> Response:
-    try:
-        await gateway.two_factor.remove(access.signed_in, access.client, Method(method))
-    except ServiceError as error:
-        return await _me_with(request, access, gateway, error)
-    return lead_to(gateway, "/me?done=turned-off")
-
-
-@router.post("/me/backup-codes")
-async def post_backup_codes(request: Request, access: _Fresh, gateway: GatewayDep) -> Response:
-    try:
-        codes = await gateway.two_factor.make_backup_codes(access.signed_in, access.client)
-    except ServiceError as error:
-        return await _me_with(request, access, gateway, error)
-    return codes_page(request, access, gateway, codes, "Your new backup codes")
-
-
-@router.post("/clinic/two-factor")
-async def post_rule(request: Request, access: _FreshAdministrator, gateway: GatewayDep) -> Response:
-    """Requires two-factor authentication of everyone, or no longer."""
-    fields = await fields_of(request)
-    require, version = fields("require") == "yes", fields("version")
-    versions = (
-        frozenset({int(version)}) if version.isascii() and version.isdigit() and len(version) < 19 else frozenset()
-    )
-    change = RuleChange(require_two_factor=require)
-    try:
-        await gateway.clinics.change_security(access.signed_in, access.client, change, versions)
-    except ServiceError as error:
-        return await _me_with(request, access, gateway, error)
-    return lead_to(gateway, f"/me?done={'rule-on' if require else 'rule-off'}")
-
-
-async def _me_with(request: Request, access: Access, gateway: Gateway, error: ServiceError) -> Response:
-    if error.code not in _SHOWN_HERE:
-        raise error
-    return await _me(request, access, gateway, refusal=error)
-
-
-async def _me(
-    request: Request, access: Access, gateway: Gateway, done: str = "", refusal: ServiceError | None = None
-) -> Response:
     overview = await gateway.two_factor.overview(access.signed_in)
-    held = {factor.method: factor for factor in overview.factors.factors}
-    shown = [
-        method for method in (Method.TOTP, Method.SMS) if method in held or method in overview.decision.methods_allowed
-    ]
-    user = access.user
+    decision, user, speech = overview.decision, access.user, speech_of(request)
     values: dict[str, Any] = {
-        "csrf": csrf_of(gateway, access.session),
         "name": user.name,
         "email": user.email,
         "clinic_name": access.clinic.name,
-        "role": ROLE_NAMES[user.role],
-        "enabled": bool(held),
-        "reason": overview.decision.reason.sentence,
-        "factors": [
-            {
-                "method": method.value,
-                "words": METHOD_NAMES[method],
-                "on": method in held,
-                "phone_hint": held[method].phone_hint if method in held else "",
-            }
-            for method in shown
-        ],
-        "notices": await gateway.notices.own(access.signed_in),
+        "role": speech.say(ROLE_NAMES[user.role]),
+        "language_name": language_in_words(user.locale or access.clinic.locale),
+        "phone": user.phone or "",
+        "phone_proven": user.phone_proven,
+        "enabled": bool(overview.factors.factors),
+        "required": decision.is_two_factor_required,
+        "reason": decision.reason.sentence,
+        "upcoming": decision.upcoming,
+        "factors": _factors(overview),
         "codes_left": overview.factors.backup_codes_remaining,
-        "rule": await gateway.clinics.security(access.signed_in) if user.role is Role.ADMIN else None,
+        "codes_made_at": overview.factors.backup_codes_generated_at,
+        "few_codes": overview.factors.backup_codes_remaining <= _FEW_CODES,
+        "is_suspended": _is_suspended(overview.factors),
+        "notices": await gateway.notices.own(access.signed_in),
+        "browsers": [_browser(own, access) for own in await gateway.remembering.own(access.signed_in)],
+        "sessions": [_session(one, access) for one in await gateway.accounts.sessions(access.signed_in)],
     }
-    return page(request, "me.html", access=access, refusal=refusal, done=done, **values)
+    return page(request, "me.html", access=access, done=done, **values)
+
+
+@router.post("/me/notices/{notice_id}/dismiss")
+async def post_dismiss(access: _Active, gateway: GatewayDep, notice_id: str) -> Response:
+    try:
+        await gateway.notices.dismiss(access.signed_in, notice_id)
+    except ServiceError as error:
+        _as_meant(error)
+    return lead_to(gateway, "/me")
+
+
+@router.post("/me/browsers/{device_id}/end")
+async def post_end_browser(access: _Active, gateway: GatewayDep, device_id: str) -> Response:
+    """From now on this browser is asked for a code again."""
+    try:
+        await gateway.remembering.forget(access.signed_in, access.client, DeviceId(device_id[:64]))
+    except ServiceError as error:
+        _as_meant(error)
+    return lead_to(gateway, "/me?done=browser-ended")
+
+
+@router.post("/me/sessions/end")
+async def post_end_session(request: Request, access: _Active, gateway: GatewayDep) -> Response:
+    """One of the others, by `session`; without it all of them. This one ends by signing out."""
+    wanted = (await fields_of(request))("session")
+    for session in await gateway.accounts.sessions(access.signed_in):
+        if session.id != access.session.id and wanted in ("", session.id):
+            try:
+                await gateway.accounts.end_session(access.signed_in, access.client, SessionId(session.id))
+            except ServiceError as error:
+                _as_meant(error)
+    return lead_to(gateway, f"/me?done={'session-ended' if wanted else 'sessions-ended'}")
+
+
+def _as_meant(error: ServiceError) -> None:
+    """What has gone in another tab meanwhile is as it was meant to be."""
+    if error.code is not ErrorCode.NOT_FOUND:
+        raise error
+
+
+def _factors(overview: Overview) -> list[dict[str, Any]]:
+    """Those that are on, and those that could be."""
+    held = {factor.method: factor for factor in overview.factors.factors}
+    allowed = overview.decision.methods_allowed
+    return [
+        {
+            "method": method.value,
+            "words": METHOD_NAMES[method],
+            "on": held.get(method),
+            "is_allowed": method in allowed,
+        }
+        for method in (Method.TOTP, Method.SMS)
+        if method in held or method in allowed
+    ]
+
+
+def _is_suspended(factors: UserFactors) -> bool:
+    return bool(factors.factors) and not factors.is_any_usable
+
+
+def _browser(own: OwnDevice, access: Access) -> dict[str, Any]:
+    device = own.device
+    return {
+        "id": device.id,
+        "words": words_of(device.user_agent or ""),
+        "address": device.address or "",
+        "last_used_at": device.last_used_at,
+        "until": own.expires_at,
+        "is_this": device.id == access.session.device_id,
+    }
+
+
+def _session(session: Session, access: Access) -> dict[str, Any]:
+    return {
+        "id": session.id,
+        "words": words_of(session.user_agent or ""),
+        "address": session.address or "",
+        "began_at": session.authenticated_at,
+        "last_seen_at": session.last_seen_at,
+        "is_shared": session.shared_device,
+        "is_waiting": session.waiting_until is not None,
+        "is_this": session.id == access.session.id,
+    }

@@ -5,13 +5,20 @@ from starlette.routing import BaseRoute
 from services.identity.pages import (
     activate,
     audit,
+    backup_codes,
     clinic_security,
     code,
     files,
     help_pages,
     holds,
     me,
+    my_details,
+    my_factors,
+    my_password,
+    my_phone,
     set_up,
+    set_up_app,
+    set_up_text,
     sign_in,
     stuck,
     users,
@@ -23,7 +30,9 @@ from services.identity.pages import (
 
 
 def routes() -> list[BaseRoute]:
+    signing_in = (sign_in, stuck, code, set_up, set_up_app, set_up_text, backup_codes, activate)
+    own = (me, my_details, my_phone, my_password, my_factors)
     clinic = (clinic_security, holds, audit)
     people = (users, users_new, users_changes, users_terms, users_person)
-    modules = (sign_in, stuck, code, set_up, me, *people, *clinic, activate, help_pages, files)
+    modules = (*signing_in, *own, *people, *clinic, help_pages, files)
     return [route for module in modules for route in module.router.routes]

@@ -1,0 +1,98 @@
+"""Setting up codes by text message: the code that was sent to the number, how its delivery goes, and another one."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.common.errors import ServiceError
+from services.identity.gateway import Gateway
+from services.identity.guards import Access, Admits, GatewayDep
+from services.identity.model import Method, SessionState
+from services.identity.pages.enrolled import TRY_AGAIN, begin_again, lead_on_enrolled
+from services.identity.pages.form import fields_of
+from services.identity.pages.rendering import lead_to, new_key, page
+from services.identity.pages.route import PageRoute
+from services.identity.pages.steps import Step, progress, steps_of
+from services.identity.pages.text_sent import sent_in_words, wants_part
+from services.identity.pages.typed_number import keep_number, kept_number
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+_Enrolling = Annotated[Access, Depends(Admits.enrolment(step_up=True))]
+_Confirming = Annotated[Access, Depends(Admits.enrolment(step_up=True, repeats=True))]
+_Known = Annotated[Access, Depends(Admits.enrolment())]
+
+
+@router.get("/set-up/sms/{enrolment_id}")
+async def get_sms(request: Request, access: _Known, gateway: GatewayDep, enrolment_id: str, done: str = "") -> Response:
+    return await _sms(request, access, gateway, enrolment_id, done=done)
+
+
+@router.post("/set-up/sms/{enrolment_id}")
+async def post_sms_code(request: Request, access: _Confirming, gateway: GatewayDep, enrolment_id: str) -> Response:
+    code = (await fields_of(request))("code")
+    try:
+        enrolled = await gateway.confirming.confirm(
+            access.signed_in, access.client, Method.SMS, enrolment_id, code, access.standing, key=access.key
+        )
+    except ServiceError as error:
+        if error.code not in TRY_AGAIN or access.state is SessionState.SECOND_FACTOR_REQUIRED:
+            return begin_again(access, gateway, error)
+        return await _sms(request, access, gateway, enrolment_id, typed=code, refusal=error)
+    return lead_on_enrolled(request, access, gateway, enrolled, Method.SMS)
+
+
+@router.post("/set-up/sms/{enrolment_id}/again")
+async def post_again(request: Request, access: _Enrolling, gateway: GatewayDep, enrolment_id: str) -> Response:
+    """Another code to the same number; without the browser's help it is to be typed again."""
+    assert access.standing is not None
+    try:
+        sent = await gateway.two_factor.sms_enrolment(access.signed_in, enrolment_id)
+    except ServiceError as error:
+        return begin_again(access, gateway, error)
+    number = kept_number(request, gateway, access.user.id, sent.phone_hint)
+    if number is None:
+        return lead_to(gateway, "/set-up")
+    try:
+        found = await gateway.two_factor.start_sms(access.signed_in, access.standing, access.client, number)
+    except ServiceError as error:
+        if error.code not in TRY_AGAIN:
+            raise
+        return await _sms(request, access, gateway, enrolment_id, refusal=error)
+    response = lead_to(gateway, f"/set-up/sms/{found.id}")
+    keep_number(response, gateway, access.user.id, number)
+    return response
+
+
+async def _sms(
+    request: Request,
+    access: Access,
+    gateway: Gateway,
+    enrolment_id: str,
+    *,
+    typed: str = "",
+    done: str = "",
+    refusal: ServiceError | None = None,
+) -> Response:
+    try:
+        sent = await gateway.two_factor.sms_enrolment(access.signed_in, enrolment_id)
+    except ServiceError as error:
+        return begin_again(access, gateway, error)
+    shown = sent_in_words(request, gateway, sent)
+    if wants_part(request):
+        return page(request, "text_sent.html", access=access, sms=shown)
+    overview = await gateway.two_factor.overview(access.signed_in)
+    steps = steps_of(access, overview.factors.backup_codes_remaining, by_app=False)
+    values: dict[str, Any] = {
+        "form_key": new_key(),
+        "address": f"/set-up/sms/{enrolment_id}",
+        "back": "/set-up",
+        "sms": shown,
+        "typed": typed,
+        "texts_held_up": Method.SMS in await gateway.notifier.degraded(),
+        "can_use_app": Method.TOTP in overview.decision.methods_allowed,
+        "steps": progress(steps, Step.TYPE),
+    }
+    return page(request, "set_up_sms.html", access=access, refusal=refusal, done=done, **values)

@@ -1,0 +1,48 @@
+"""The number that a code was sent to, kept by the browser while the code is waited for: another code can be asked for
+without typing it again. Sealed for its owner: nobody reads it in the browser, and nobody else's is taken from there."""
+
+import base64
+import binascii
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.common.errors import ServiceError
+from services.common.logs import mask_phone
+from services.identity.gateway import Gateway
+from services.identity.model import UserId
+
+_SECONDS = 600  # a set-up is over after ten minutes
+_LONGEST = 1000
+
+
+def keep_number(response: Response, gateway: Gateway, user_id: UserId, number: str) -> None:
+    sealed = gateway.phone_numbers.seal(user_id, number) or b""
+    value = base64.urlsafe_b64encode(sealed).decode()
+    response.set_cookie(**_attributes(gateway), value=value, max_age=_SECONDS)
+
+
+def kept_number(request: Request, gateway: Gateway, user_id: UserId, phone_hint: str) -> str | None:
+    """The number, where it is this user's and the one that is shown to them; another tab may have kept another."""
+    kept = request.cookies.get(_name(gateway), "")
+    if not 0 < len(kept) <= _LONGEST:
+        return None
+    try:
+        number = gateway.phone_numbers.open(user_id, base64.b64decode(kept.encode(), b"-_", validate=True))
+    except (ServiceError, binascii.Error, ValueError):
+        return None
+    return number if number and mask_phone(number) == phone_hint else None
+
+
+def forget_number(response: Response, gateway: Gateway) -> None:
+    response.set_cookie(**_attributes(gateway), value="", max_age=0)
+
+
+def _name(gateway: Gateway) -> str:
+    return "__Host-countersign-number" if gateway.settings.is_https else "countersign-number"
+
+
+def _attributes(gateway: Gateway) -> dict[str, Any]:
+    secure = gateway.settings.is_https
+    return {"key": _name(gateway), "path": "/", "httponly": True, "secure": secure, "samesite": "lax"}
