@@ -186,6 +186,8 @@ def _event(service: str, event: TrailEvent) -> dict[str, Any]:
         "service": service,
         "kind": event.kind,
         "actor": event.actor_kind,
+        "actor_id": event.actor_id,
+        "subject_id": event.subject_id,
         "address": event.address,
         "detail": json.loads(event.detail),
     }

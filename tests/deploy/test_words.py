@@ -3,9 +3,12 @@
 import re
 
 import pytest
+import typer
 import yaml
 
 from deploy.topology import ROOT
+from services.identity.__main__ import app as identity_commands
+from services.policy.__main__ import app as policy_commands
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
@@ -31,6 +34,30 @@ def test_every_make_command_that_is_named_exists(paper: str) -> None:
     named = set(re.findall(r"(?:`|^(?:step )?)make ([a-z-]+)", (ROOT / paper).read_text(), re.MULTILINE))
     assert named
     assert named <= TARGETS
+
+
+def test_the_runbook_helps_a_locked_out_administrator_with_commands_that_exist() -> None:
+    text = (ROOT / "deploy" / "README.md").read_text()
+    section = text.partition("### When somebody cannot get in\n")[2].partition("\n### ")[0]
+    apps = {"identity": identity_commands, "policy": policy_commands}
+    named = set()
+    for service, command, options in re.findall(r"^in_(\w+) ([a-z-]+) (.*)", section, re.MULTILINE):
+        known = typer.main.get_command(apps[service]).commands[command]  # type: ignore[attr-defined]
+        spelt = {option for parameter in known.params for option in parameter.opts}
+        assert set(re.findall(r"(?<= )--[a-z-]+", f" {options}")) <= spelt, command
+        named.add(f"{service} {command}")
+    of_identity = (
+        "explain",
+        "bypass",
+        "reset-password",
+        "set-role",
+        "create-app",
+        "list-apps",
+        "revoke-app",
+        "end-hold",
+    )
+    assert named == {"policy bypass", *(f"identity {command}" for command in of_identity)}
+    assert "deploy/README.md#when-somebody-cannot-get-in" in (ROOT / "README.md").read_text()
 
 
 def test_ci_only_calls_the_makefile() -> None:

@@ -295,6 +295,11 @@ async def test_explain_says_why_and_no_secret(clinic: SomeClinic, admin: Person,
     kinds = {(event["service"], event["kind"]) for event in said["recent"]}
     assert ("identity", "session.opened") in kinds
     assert any(service == "otp" for service, _ in kinds)
+    given = {"requirement": "exempt", "reason": "Signs in at a locked desk."}
+    assert (await admin.call("PUT", f"/v1/users/{person.id}/two-factor/requirement", given)).status_code == 200
+    of_admin = (await stack.gateway.explaining.explain(clinic.slug, admin.email))["recent"]
+    [done] = [event for event in of_admin if event["kind"] == "requirement.changed"]
+    assert (done["actor_id"], done["subject_id"]) == (admin.id, person.id), "what they did to another is not their own"
     text = str(said)
     for secret in (person.secret, person.token, *person.backup_codes, "+447700900123"):
         assert secret not in text
