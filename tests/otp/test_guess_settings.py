@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from annotated_types import Ge, Le
 from pydantic import ValidationError
 
+from deploy.credentials import Layout
+from deploy.embedded import EmbeddedPostgres
+from deploy.topology import ROOT, Topology
 from services.otp import app as otp_app
 from services.otp.app import OtpService, guess_limits
 from services.otp.guess_budget import DAY, DEFAULT_LIMITS, GuessBudget, GuessLimits
@@ -26,6 +30,24 @@ def bounds(name: str) -> tuple[int, int, int]:
     [least] = [one.ge for one in field.metadata if isinstance(one, Ge)]
     [most] = [one.le for one in field.metadata if isinstance(one, Le)]
     return field.default, least, most  # type: ignore[return-value]
+
+
+def test_both_stacks_take_each_setting_by_its_name(tmp_path: Path) -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["otp"]["environment"]
+    told = dict(re.findall(r"^#(OTP_GUESSES_\w+)=(\d+)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert told == {name: str(numbers[0]) for name, numbers in TABLE.items()}
+    assert {name: compose.get(name) for name in TABLE} == {name: f"${{{name}:-}}" for name in TABLE}
+    given = {name: str(numbers[2]) for name, numbers in TABLE.items()}
+    layout, postgres = Layout(tmp_path, tmp_path / "authority"), EmbeddedPostgres(tmp_path / "postgres", "")
+    local = Topology.on_free_ports(tmp_path, layout, 8080, postgres, given).environments()["otp"]
+    assert local.items() >= given.items()
+
+
+def test_an_empty_setting_means_the_default(otp: Otp, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in TABLE:
+        monkeypatch.setenv(name, "")
+    required = {name: value for name, value in otp.settings.model_dump().items() if not name.startswith("guesses_")}
+    assert guess_limits(OtpSettings(**required)) == DEFAULT_LIMITS
 
 
 def test_the_documented_table_is_the_settings() -> None:
