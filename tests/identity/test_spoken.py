@@ -42,7 +42,10 @@ _TO_MACHINES = {
 }
 _SAYS = re.compile(r"[A-Z{].*[.?]", re.DOTALL)
 _NO_SENTENCES = {"Counter", "Gauge", "Histogram", "Header", "Query", "Field", "Path"}
-_STAND_INS = (("7",), ("invitation",), ("5 minutes", "fast"), ("let others in",), ("backup codes",))
+_STAND_INS = (
+    *(("7",), ("invitation",), ("5 minutes", "fast"), ("let others in",), ("backup codes",), ("30 seconds",)),
+    ("1 March at 09:30 (Europe/London)",),
+)
 
 
 def _words(node: ast.AST) -> list[str]:

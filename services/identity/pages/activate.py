@@ -10,7 +10,7 @@ from services.identity.guards import PUBLIC, ClientDep, GatewayDep
 from services.identity.model import ActivationKind
 from services.identity.pages.clinic_cookie import remember_clinic
 from services.identity.pages.form import BeforeSignIn, fields_of
-from services.identity.pages.rendering import lead_to, page
+from services.identity.pages.rendering import lead_to, page, speech_of
 from services.identity.pages.route import PageRoute
 from services.identity.password_rules import LEAST, MOST
 from services.identity.store.activations import Activation
@@ -46,6 +46,7 @@ def _activate(
         request,
         "activate.html",
         refusal=refusal,
+        wrong=speech_of(request).heard(refusal.detail) if refusal else "",  # what is wrong with it stands beside it
         csrf=form.token,
         token=token,
         is_reset=found.kind is ActivationKind.RESET,

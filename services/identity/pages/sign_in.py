@@ -37,7 +37,7 @@ async def get_start(request: Request, gateway: GatewayDep, clinic: str | None = 
     if is_slug(slug):
         return lead_to(gateway, f"/c/{slug}")
     wrong = speech_of(request).say(_NO_SLUG)
-    return page(request, "start.html", 422, wrong=wrong, errors={"clinic": wrong}, typed=clinic[:_SHOWN])
+    return page(request, "start.html", 422, errors={"clinic": wrong}, typed=clinic[:_SHOWN])
 
 
 @router.get("/c/{slug}", dependencies=[PUBLIC])

@@ -1,5 +1,7 @@
 """Refusals in words for a person: what happened, what helps, and how long to wait."""
 
+import re
+
 from services.common.errors import ErrorCode, ServiceError
 from services.identity.pages.languages import Speech
 from services.identity.pages.marking import marked
@@ -38,6 +40,8 @@ _DELIVERIES = {
     "expired": marked("That code is too old now; ask for a new one."),
 }
 
+_NUMBER = re.compile(r"\d")
+
 
 def told(speech: Speech, error: ServiceError) -> str:
     """The refusal as a sentence or two."""
@@ -53,7 +57,8 @@ def told(speech: Speech, error: ServiceError) -> str:
     wait = error.members.get("retry_after")
     if error.code is ErrorCode.CODE_ALREADY_USED and wait:
         parts.append(speech.say("The next one comes within %(time)s.", time=speech.span(int(wait))))
-    elif error.code is ErrorCode.TOO_MANY_ATTEMPTS and wait:
+    elif error.code is ErrorCode.TOO_MANY_ATTEMPTS and wait and not _NUMBER.search(error.detail):
+        # Some sentences say themselves how long.
         parts.append(speech.say("Try again in %(time)s.", time=speech.span(int(wait))))
     return " ".join(parts)
 
