@@ -1,8 +1,8 @@
 """A clinic's particulars and its rule of two-factor authentication, as its administrators read and change them.
 
-Who turns the rule on or off has a second factor of their own, and so has who loosens one that is on or has a date: nobody
-locks a clinic, or themselves, into what they have not tried, and nobody without a factor weakens the others. Until a
-clinic requires anything, its first administrator may set it up as they like.
+Who turns the rule on or off has a second factor of their own, and so has who loosens one that is on or has a date:
+nobody locks a clinic, or themselves, into what they have not tried, and nobody without a factor weakens the others.
+Until a clinic requires anything, its first administrator may set it up as they like.
 """
 
 from collections.abc import Collection
@@ -134,12 +134,12 @@ def _turns(change: RuleChange, rule: SecurityRule) -> bool:
 
 
 def _asks(rule: SecurityRule) -> bool:
-    """Whether the rule requires something of people, now or from a date. (Under a hold nobody without a factor is here.)"""
+    """Whether the rule requires something of people, now or from a date. Under a hold nobody is here without one."""
     return rule.require_two_factor or rule.enforce_from is not None
 
 
 def _loosens(change: RuleChange, rule: SecurityRule) -> bool:
-    """Whether something of the rule is weaker afterwards, or may cost the clinic more. Text messages are the weaker way."""
+    """Whether something of the rule is weaker afterwards, or may cost the clinic more. Texts are the weaker way."""
     methods = change.methods or rule.methods
     countries = change.sms_countries or rule.sms_countries
     return (

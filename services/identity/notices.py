@@ -57,7 +57,7 @@ class Notices:
 def sentence_of(notice: KeptNotice, timezone: str) -> str:
     """The notice in words; times in the clinic's zone, which is named."""
     kind, detail = notice.kind, notice.detail
-    when = f"on {_moment(notice.at, timezone)}"
+    when = f"on {moment_in_words(notice.at, timezone)}"
     here = when + _origin(notice)
     whose, by = notice.whose or "Someone", notice.by or ("An app" if detail.get("by") == "app" else _OPERATOR)
     factor = _NEW_FACTOR.get(detail.get("method", ""), "a second factor")
@@ -120,7 +120,8 @@ def sentence_of(notice: KeptNotice, timezone: str) -> str:
     return f"Your account was signed in to from a new browser {here}. {_TELL}"
 
 
-def _moment(at: datetime, timezone: str) -> str:
+def moment_in_words(at: datetime, timezone: str) -> str:
+    """On the clock of the place: '5 March at 14:05 (Europe/Berlin)'."""
     local = at.astimezone(ZoneInfo(timezone))
     return f"{local.day} {local:%B} at {local:%H:%M} ({timezone})"
 

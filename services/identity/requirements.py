@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from services.common.errors import ErrorCode, ServiceError
 from services.identity.model import Client, SignedIn, User, UserId
-from services.identity.overviews import Overview
+from services.identity.overviews import Overview, told_of
 from services.identity.own_factor import check_own_factor
 from services.identity.peers.otp import OtpPeer
 from services.identity.peers.policy_settings import PolicySettingsPeer
@@ -85,4 +85,5 @@ class Requirements:
     async def _overview(self, by: SignedIn, user: User, settings: UserSettings) -> UserOverview:
         factors = await self._otp.factors_of(user.id)
         decision = await self._standings.decide(user, by.clinic, factors)
-        return UserOverview(Overview(factors, decision), settings)
+        overview = Overview(factors, decision)
+        return UserOverview(overview if user.id == by.user.id else told_of(user.name, overview), settings)

@@ -19,6 +19,8 @@ from services.identity.model import (
     ClinicId,
     Decision,
     EndCause,
+    Reason,
+    RuleOutcome,
     Session,
     SessionState,
     SignedIn,
@@ -46,6 +48,11 @@ _SENTENCES = {
     EndCause.PASSWORD_CHANGED: "The password was changed. Please sign in again.",
     EndCause.TOO_MANY: "You signed in in too many places; the oldest sign-in was ended. Please sign in again.",
 }
+NOT_KNOWN = Reason(
+    "We cannot check right now whether a code is asked of you. Please try again in a moment.",
+    (RuleOutcome("decision", "not_known", "a service does not answer"),),
+)
+"""Why a session waits of which it cannot be said what it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +112,11 @@ class Standings:
 
     async def view(self, signed_in: SignedIn, *, fresh: bool = False) -> Standing:
         """Where the session stands, as far as it can be said: what is away leaves out what depends on it, and an
-        unproven session of which nothing is known is shown as waiting for a second factor."""
+        unproven session of which nothing is known is shown as waiting for a second factor, with `NOT_KNOWN`."""
         facts = await self.facts(signed_in.user, signed_in.clinic, fresh=fresh)
-        now = self._clock.now()
-        state = state_of(signed_in.session, facts.factors, facts.decision, now) or SessionState.SECOND_FACTOR_REQUIRED
-        return await self._settled(signed_in.session, state, facts)
+        state = state_of(signed_in.session, facts.factors, facts.decision, self._clock.now())
+        standing = await self._settled(signed_in.session, state or SessionState.SECOND_FACTOR_REQUIRED, facts)
+        return standing if state is not None else replace(standing, reason=NOT_KNOWN)
 
     async def must_enrol_after_proof(self, signed_in: SignedIn) -> bool:
         """Whether proving a factor now leads to setting up another, since none that the user has is allowed any more.

@@ -285,6 +285,15 @@ async def test_suspended_factors_stop_everything_and_never_leave_a_password_alon
     codes = person.backup_codes
     bypass = await granted(admin, person, suspend_factors=True)
     assert bypass["suspend_factors"] is True
+    for_admin = (await admin.call("GET", f"/v1/users/{person.id}/two-factor")).json()
+    assert (for_admin["enabled"], for_admin["suspended"]) == (True, True)
+    assert [factor["suspended"] for factor in for_admin["factors"]] == [True]
+    name = (await admin.call("GET", f"/v1/users/{person.id}")).json()["name"]
+    assert for_admin["reason"]["sentence"] == (
+        f"What {name} set up for codes is suspended. An administrator can let them in once."
+    )
+    own = (await admin.call("GET", f"/v1/users/{admin.id}/two-factor")).json()
+    assert (own["suspended"], own["reason"]["sentence"][:4]) == (False, "You ")
     for token in (live, waiting):
         ended = await person.stack.call("GET", "/v1/session", token=token)
         assert (ended.status_code, ended.json()["cause"]) == (401, "ended")

@@ -75,6 +75,10 @@ async def test_a_remembered_browser_stands_for_the_code_and_never_for_a_step_up(
     shown = (await person.call("GET", "/v1/session")).json()
     assert shown["remembered"] is True
     assert "device_token" not in shown
+    said = shown["reason"]
+    assert said["sentence"].startswith("This browser is remembered until ")
+    assert [rule["outcome"] for rule in said["rules"] if rule["rule"] == "remembered_browser"] == ["stands_for_a_code"]
+    assert {rule["rule"] for rule in said["rules"]} > {"clinic_rule", "remembered_browser"}
     # P11, A31, A40: whatever changes the account asks for a fresh code.
     for method, path, body in (
         ("POST", "/v1/me/two-factor/totp", None),

@@ -204,6 +204,13 @@ async def test_p10_p20_while_policy_is_away_nobody_gets_further_than_proven(stac
     shown = (await unproven.call("GET", "/v1/session")).json()
     assert shown["state"] == "second_factor_required"  # not enrolment: an outage leads nobody there
     assert "enrolment" not in shown
+    assert shown["methods"] == []  # and the sentence is of the disturbance, not of a code
+    assert shown["reason"]["sentence"] == (
+        "We cannot check right now whether a code is asked of you. Please try again in a moment."
+    )
+    page = await stack.call("GET", "/code", Cookie=f"countersign={unproven.token}", Accept="text/html")
+    assert "We cannot check right now whether a code is asked of you." in page.text
+    assert 'name="code"' not in page.text
     assert (await unproven.call("DELETE", "/v1/session")).status_code == 204
     without = await unproven.try_sign_in()
     assert (without.status_code, slug_of(without)) == (503, "unavailable")

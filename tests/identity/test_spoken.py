@@ -10,10 +10,11 @@ from pathlib import Path
 
 from babel import Locale
 
-from services.identity.model import Method
+from services.identity.model import Decision, Method, Outcome, Reason, UserFactors
 from services.identity.notice_words import KeptNotice, NoticeKind
 from services.identity.notices import sentence_of
 from services.identity.otp_words import Verdict, VerdictResult
+from services.identity.overviews import Overview, told_of
 from services.identity.pages.sentences import Sentences
 from services.identity.pages.spoken import FORMS, PARTS
 from services.identity.verdicts import refusal_for
@@ -40,6 +41,7 @@ _TO_MACHINES = {
     "Second factors are no business of apps.",
     "There is no such delivery.",
 }
+_DECISION = Decision(Outcome.ALLOW, False, False, (), False, Reason(""), 1, 1, None, 30)
 _SAYS = re.compile(r"[A-Z{].*[.?]", re.DOTALL)
 _NO_SENTENCES = {"Counter", "Gauge", "Histogram", "Header", "Query", "Field", "Path"}
 _STAND_INS = (
@@ -180,6 +182,11 @@ def test_every_reason_of_a_decision_is_known() -> None:
     assert len(said) > 100
     for sentence in said:
         assert known.is_known(sentence), sentence
+        if not sentence.startswith("From "):
+            overview = Overview(UserFactors(), replace(_DECISION, reason=Reason(sentence)))
+            of_another = told_of("Dr. Mina Okafor", overview).decision.reason.sentence
+            assert known.is_known(of_another), of_another
+            assert not re.search(r"\b(you|your|please)\b", of_another.lower().replace("your clinic", "")), of_another
 
 
 _KINDS = list(

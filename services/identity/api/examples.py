@@ -46,16 +46,27 @@ _WAITING_SESSION = {
 }
 _TWO_FACTOR = {
     "enabled": True,
+    "suspended": False,
     "required": True,
     "reason": REASON,
     "factors": [
-        {"method": "totp", "enrolled_at": "2026-11-02T09:14:00.000Z", "last_used_at": "2026-11-21T08:00:20.000Z"}
+        {
+            "method": "totp",
+            "enrolled_at": "2026-11-02T09:14:00.000Z",
+            "last_used_at": "2026-11-21T08:00:20.000Z",
+            "suspended": False,
+        }
     ],
     "backup_codes": {"remaining": 10, "generated_at": "2026-11-02T09:14:00.000Z"},
     "methods_allowed": ["totp", "sms"],
 }
 _USER_TWO_FACTOR = {
     **_TWO_FACTOR,
+    "reason": {
+        "sentence": "Harbour Clinic asks everyone for a code since 1 March,"
+        " and Mina Okafor has set up an authenticator app.",
+        "rules": REASON["rules"],
+    },
     "requirement": "clinic_default",
     "requirement_note": "",
     "requirement_expires_at": None,

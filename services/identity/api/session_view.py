@@ -1,13 +1,14 @@
 """A session as JSON, the same wherever one is answered, and the model that describes it."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from services.identity.api.fields import rfc3339
-from services.identity.model import Method, Role, SessionState
-from services.identity.sessions import SessionView, acr_of, amr_of, expires_at, idle_expires_at
+from services.identity.model import Method, Reason, Role, RuleOutcome, SessionState
+from services.identity.notices import moment_in_words
+from services.identity.sessions import SessionView, Standing, acr_of, amr_of, expires_at, idle_expires_at
 
 
 class ClinicName(BaseModel):
@@ -93,8 +94,10 @@ def session_as_json(view: SessionView) -> dict[str, Any]:
         body["token"] = view.token
     if view.device_token is not None:
         body["device_token"] = view.device_token
+    reason = standing.reason
     if session.remembered_at is not None and session.verified_at is None and standing.state is SessionState.ACTIVE:
         body["remembered"] = True
+        reason = _of_remembered(session.remembered_at, standing, clinic.timezone)
     if standing.upcoming is not None:
         moment, sentence = standing.upcoming.enforce_from, standing.upcoming.sentence
         body["upcoming"] = {"enforce_from": rfc3339(moment), "sentence": sentence}
@@ -105,6 +108,17 @@ def session_as_json(view: SessionView) -> dict[str, Any]:
             "methods": [method.value for method in standing.enrolment.methods],
             "phone_required": standing.enrolment.is_phone_required,
         }
-    if standing.reason is not None:
-        body["reason"] = standing.reason.as_json()
+    if reason is not None:
+        body["reason"] = reason.as_json()
     return body
+
+
+def _of_remembered(remembered_at: datetime, standing: Standing, timezone: str) -> Reason | None:
+    """Why nothing is asked now; what the decision says is what will be asked when the browser's time is over."""
+    if standing.reason is None:
+        return None
+    until = remembered_at + timedelta(minutes=standing.remember_device_minutes)
+    when = moment_in_words(until, timezone)
+    said = RuleOutcome("remembered_browser", "stands_for_a_code", f"until {rfc3339(until)}")
+    sentence = f"This browser is remembered until {when}, so no code is asked for in it before then."
+    return Reason(sentence, (*standing.reason.rules, said))

@@ -33,9 +33,12 @@ _EnrolmentId = Annotated[
 
 
 class FactorAnswer(BaseModel):
+    """`suspended`: it still counts as one, and opens nothing."""
+
     method: Literal["totp", "sms"]
     enrolled_at: datetime
     last_used_at: datetime | None
+    suspended: bool
     phone_hint: str = ""
 
 
@@ -45,7 +48,10 @@ class BackupCodesStateAnswer(BaseModel):
 
 
 class TwoFactorAnswer(BaseModel):
+    """`suspended`: nothing that is set up opens anything; a new set-up after a bypass replaces it."""
+
     enabled: bool
+    suspended: bool
     required: bool
     reason: ReasonAnswer
     factors: list[FactorAnswer]
@@ -188,6 +194,7 @@ def overview_as_json(overview: Overview) -> dict[str, Any]:
     made_at = factors.backup_codes_generated_at
     return {
         "enabled": bool(factors.factors),
+        "suspended": bool(factors.factors) and not factors.is_any_usable,
         "required": decision.is_two_factor_required,
         "reason": decision.reason.as_json(),
         "factors": [
@@ -195,6 +202,7 @@ def overview_as_json(overview: Overview) -> dict[str, Any]:
                 "method": factor.method.value,
                 "enrolled_at": rfc3339(factor.enrolled_at),
                 "last_used_at": rfc3339(factor.last_used_at) if factor.last_used_at else None,
+                "suspended": factor.is_suspended,
                 **({"phone_hint": factor.phone_hint} if factor.phone_hint else {}),
             }
             for factor in factors.factors
