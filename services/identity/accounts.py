@@ -106,7 +106,8 @@ class Accounts:
             uuid.uuid4().hex, session.login_id, caller, typed, only_first=only_first(session)
         )
         if found.verdict.result is VerdictResult.NO_SUCH_FACTOR:
-            raise ServiceError(ErrorCode.CODE_EXPIRED, "There is no code that could be entered. Ask for a new one.")
+            detail = "No code is open just now: none was sent, or it can no longer be used. Ask for a new one."
+            raise ServiceError(ErrorCode.CODE_EXPIRED, detail)
         if found.verdict.result is not VerdictResult.ACCEPTED or found.phone is None:
             await self._code_notices.refused(signed_in, client, found.verdict)
             raise refusal_for(found.verdict, Method.SMS)

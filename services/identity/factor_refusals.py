@@ -21,7 +21,10 @@ async def no_such_factor(standings: Standings, otp: OtpPeer, signed_in: SignedIn
             return enrolment_required(standing)
     factors = await otp.factors_of(signed_in.user.id)
     if method is Method.SMS and Method.SMS in factors.usable_methods():
-        return ServiceError(ErrorCode.CODE_EXPIRED, "There is no code that could be entered. Ask for a new one.")
+        return ServiceError(
+            ErrorCode.CODE_EXPIRED,
+            "No code is open just now: none was sent, or it can no longer be used. Ask for a new one.",
+        )
     if factors.factors and not factors.is_any_usable:
         return ServiceError(ErrorCode.CONFLICT, _SUSPENDED)
     return ServiceError(ErrorCode.CONFLICT, f"You have not set up {NAMES[method]}.")

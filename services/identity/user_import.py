@@ -52,7 +52,7 @@ class UserImport:
     ) -> AsyncIterator[Result]:
         """What becomes of each line, batch by batch, once that is committed. `hand_over`: takes the invitations of
         those who come without a password, before they are committed; without it nobody is invited."""
-        seen: set[str] = set()
+        seen: dict[str, int] = {}
         batch: list[_Wanted | Result] = []
         for number, text in lines:
             try:
@@ -70,7 +70,7 @@ class UserImport:
         self,
         clinic: Clinic,
         batch: Sequence[_Wanted | Result],
-        seen: set[str],
+        seen: dict[str, int],
         is_applied: bool,
         hand_over: HandOver | None,
     ) -> list[Result]:
@@ -78,11 +78,13 @@ class UserImport:
         there = await self._store.ids(clinic.id, [one.line.email for one in wanted])
         links: dict[str, Link] = {}
         newcomers: dict[int, Newcomer] = {}
+        twice: dict[int, str] = {}
         for one in wanted:
             key = email_key(one.line.email)
             if key not in there and key not in seen:
                 newcomers[one.number] = self._newcomer(clinic, one.line, links if hand_over else None)
-            seen.add(key)
+            if (first := seen.setdefault(key, one.number)) != one.number:
+                twice[one.number] = f"twice in this file (line {first})"
 
         def before_commit(added: Sequence[Newcomer]) -> None:
             if hand_over is not None:
@@ -95,7 +97,12 @@ class UserImport:
         return [
             one
             if isinstance(one, Result)
-            else Result(one.number, good if one.number in newcomers else Outcome.THERE, one.line.email)
+            else Result(
+                one.number,
+                good if one.number in newcomers else Outcome.THERE,
+                one.line.email,
+                twice.get(one.number, ""),
+            )
             for one in batch
         ]
 

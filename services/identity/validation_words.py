@@ -22,7 +22,7 @@ _SENTENCES: Mapping[str, str] = {
     "int_parsing": "Send a whole number.",
     "int_parsing_size": "Send a whole number of fewer digits.",
     "list_type": "Send a list.",
-    "string_type": "Send a text.",
+    "string_type": "This must be text, in quotation marks.",
     "string_unicode": "This holds a character that is none.",
     "greater_than_equal": "This must be {ge} or more.",
     "less_than_equal": "This must be {le} or less.",

@@ -12,6 +12,7 @@ _SPENT = (
     "Too many wrong codes were typed for your account. If that was not you, someone knows your password: change it, or"
     " ask your administrator."
 )
+_TOTP_USED = "This code was used before, or is older than one that was. Wait for the next one."
 _SET_CLOCK = (
     "Let your phone set its date, time and time zone by itself. iPhone: Settings > General > Date & Time > Set"
     " Automatically. Android: Settings > System > Date & time > Automatic. Then take the next code that the app shows."
@@ -30,7 +31,7 @@ def refusal_for(verdict: Verdict, method: Method) -> ServiceError:
     if verdict.result is VerdictResult.ALREADY_USED:
         return ServiceError(
             ErrorCode.CODE_ALREADY_USED,
-            "This code was used before; each works once.",
+            _TOTP_USED if method is Method.TOTP else "This code was used before; each works once.",
             retry_after=verdict.retry_after_seconds,
         )
     if verdict.result is VerdictResult.EXPIRED:
@@ -59,6 +60,8 @@ def _wrong(verdict: Verdict, method: Method) -> ServiceError:
         by, way = _span(abs(skew)), "fast" if skew > 0 else "slow"
         detail = f"The code is wrong: the clock of your phone is {by} {way}."
         hint = _SET_CLOCK
+    if verdict.attempts_left == 0:  # the next one is looked at only later, so no code of now helps
+        hint = _last_try(verdict) if skew is None else f"{_last_try(verdict)} {_SET_CLOCK}"
     return ServiceError(
         ErrorCode.INVALID_CODE,
         detail,
@@ -66,6 +69,21 @@ def _wrong(verdict: Verdict, method: Method) -> ServiceError:
         clock_skew_seconds=skew,
         hint=hint,
     )
+
+
+def _last_try(verdict: Verdict) -> str:
+    if verdict.is_locked:
+        return (
+            "That was the last try: your account takes no more codes. Ask an administrator of your clinic for a new"
+            " password, or to let you in once."
+        )
+    minutes = -(-verdict.retry_after_seconds // 60)
+    if minutes < 1:
+        return "That was the last try for now."
+    if minutes <= 2 * 60:
+        how_long = "1 minute" if minutes == 1 else f"{minutes} minutes"
+        return f"That was the last try for now. Codes are taken again in {how_long}."
+    return f"That was the last try for now. Codes are taken again in {-(-minutes // 60)} hours."
 
 
 def _span(seconds: int) -> str:

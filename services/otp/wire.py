@@ -52,7 +52,9 @@ _E164 = re.compile(r"\+[1-9][0-9]{5,14}")
 
 def invalid(field: str, message: str) -> ServiceError:
     return ServiceError(
-        ErrorCode.INVALID_REQUEST, "The request is not valid.", errors=[{"field": field, "message": message}]
+        ErrorCode.INVALID_REQUEST,
+        "Something in the request is not right.",
+        errors=[{"field": field, "message": message}],
     )
 
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
+from services.common.outbox import OutboxEvent
 from services.policy.model import UNDOABLE_FOR, Actor, Bypass, BypassId, BypassState, ClinicId, SessionId, UserId
 from services.policy.refusals import check_actor, check_reason, invalid
 from services.policy.store.bypasses import Bypasses as BypassRows
@@ -39,7 +40,7 @@ class Bypasses:
         check_actor(actor)
         check_reason(reason)
         if not user_id:
-            raise invalid("user_id", "is missing")
+            raise invalid("user_id", "This field is needed.")
         if not 1 <= expires_in_minutes <= MOST_MINUTES:
             raise invalid("expires_in_minutes", f"This must be 1 to {MOST_MINUTES}.")
         if (actor.kind, actor.id) == ("user", user_id):
@@ -65,6 +66,7 @@ class Bypasses:
                 "suspend_factors": suspend_factors,
             }
             await clinic.record_change(*events, _event("bypass.granted", bypass, actor, now, **detail))
+            await clinic.announce(_granted(bypass))
         return bypass
 
     async def use(
@@ -72,7 +74,7 @@ class Bypasses:
     ) -> Bypass:
         """Spends it for the session. GONE for every other session, and where its time is over."""
         if not session_id:
-            raise invalid("session_id", "is missing")
+            raise invalid("session_id", "This field is needed.")
         # Looked at before the lock is asked for: whoever comes too late does not wait for it.
         known = await self._bypasses.get(clinic_id, bypass_id)
         if known is None or known.user_id != user_id:
@@ -107,7 +109,7 @@ class Bypasses:
     async def end(self, clinic_id: ClinicId, user_id: UserId, cause: str) -> None:
         """Ends the unused one, if there is one."""
         if not cause:
-            raise invalid("cause", "is missing")
+            raise invalid("cause", "This field is needed.")
         async with self._clinics.lock(clinic_id) as clinic:
             events = await self._end_unused(clinic, user_id, cause, self._clock.now())
             if events:
@@ -131,6 +133,13 @@ class Bypasses:
             return ()
         await clinic.bypasses.move(bypass, BypassState.ENDED)
         return (_event("bypass.ended", bypass, _SYSTEM, now, cause=cause if bypass.is_usable(now) else "expired"),)
+
+
+def _granted(bypass: Bypass) -> OutboxEvent:
+    """What identity has to follow up, whether or not it hears the reply: people are told."""
+    by = bypass.granted_by
+    detail = {"by": by.id if by.kind == "user" else None, "suspended": bypass.suspend_factors}
+    return OutboxEvent("bypass_granted", bypass.granted_at, bypass.clinic_id, bypass.user_id, None, by.address, detail)
 
 
 def _event(kind: str, bypass: Bypass, actor: Actor, at: datetime, **detail: object) -> AuditEvent:

@@ -16,13 +16,13 @@ def unknown_clinic() -> ServiceError:
 
 def invalid(field: str, message: str) -> ServiceError:
     errors = [{"field": field, "message": message}]
-    return ServiceError(ErrorCode.INVALID_REQUEST, "The request is not valid.", errors=errors)
+    return ServiceError(ErrorCode.INVALID_REQUEST, "Something in the request is not right.", errors=errors)
 
 
 def check_actor(actor: Actor) -> None:
     """A change names who makes it."""
     if not actor.kind or (actor.kind != "operator" and not actor.id):
-        raise invalid("actor", "is missing")
+        raise invalid("actor", "This field is needed.")
 
 
 def check_future(field: str, moment: datetime, now: datetime) -> None:

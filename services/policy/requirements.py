@@ -69,7 +69,7 @@ class Requirements:
     ) -> SettingWithBypass:
         check_actor(actor)
         if not user_id:
-            raise invalid("user_id", "is missing")
+            raise invalid("user_id", "This field is needed.")
         async with self._clinics.lock(clinic_id) as clinic:
             now = self._clock.now()
             before = (await clinic.settings.of([user_id])).get(user_id) or _untouched(clinic_id, user_id, actor, now)
@@ -108,7 +108,7 @@ def _with_requirement(before: UserSetting, change: SettingChange, reason: str | 
     is_exempt = after.requirement is Requirement.EXEMPT
     if change.expiry is not None:
         if change.expiry.expires_at is not None and not is_exempt:
-            raise invalid("expires_at", "Only an exemption has an end.")
+            raise invalid("expires_at", "Only an exemption can have an end.")
         after = replace(after, expires_at=change.expiry.expires_at)
     elif not is_exempt:
         after = replace(after, expires_at=None)

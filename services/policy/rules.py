@@ -32,7 +32,7 @@ class Rules:
     async def create(self, clinic_id: ClinicId, methods: Sequence[Method], country: str) -> ClinicRule:
         """The rule of a new clinic: nothing required yet. Again for a known clinic: its rule as it is."""
         if not clinic_id:
-            raise invalid("clinic_id", "is missing")
+            raise invalid("clinic_id", "This field is needed.")
         rule = ClinicRule(
             clinic_id=clinic_id,
             require_two_factor=False,

@@ -76,7 +76,7 @@ class PolicyServicer(policy_pb2_grpc.PolicyServicer):
         elif request.HasField("hold"):
             clinic_id, would_be = ClinicId(request.hold.clinic_id), wire.would_be_hold(request.hold)
         else:
-            raise invalid("would_be", "is missing")
+            raise invalid("would_be", "This field is needed.")
         return wire.wire_previews(await self._previews.preview(clinic_id, wire.people(request.people), would_be))
 
     async def ListHolds(self, request: policy_pb2.ListHoldsRequest, context: Any) -> policy_pb2.HoldList:  # noqa: N802

@@ -81,9 +81,11 @@ async def test_people_come_with_their_passwords_once_and_a_dry_run_makes_nobody(
     dry = await imported(clinic, tmp_path, lines, is_applied=False)
     outcomes = [(1, "would be made"), (3, "would be made"), (4, "already there"), (5, "already there")]
     assert [(one.line, one.outcome.value) for one in dry] == outcomes
+    assert [one.reason for one in dry] == ["", "", "", "twice in this file (line 1)"]
     assert len(stack.sql("SELECT 1 FROM app_user WHERE clinic_id = %s", [clinic.id])) == 1
     done = await imported(clinic, tmp_path, lines)
     assert [one.outcome.value for one in done] == ["made", "made", "already there", "already there"]
+    assert [one.reason for one in done] == [one.reason for one in dry]
     again = await imported(clinic, tmp_path, lines)
     assert {one.outcome for one in again} == {Outcome.THERE}
 

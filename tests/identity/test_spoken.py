@@ -129,9 +129,11 @@ def test_every_refusal_of_a_code_is_known() -> None:
     skews = (None, -50400, -3600, -3550, -900, -89, 65, 100, 3600, 7230, 45000)
     results = set(VerdictResult) - {VerdictResult.ACCEPTED, VerdictResult.NO_SUCH_FACTOR}
     for result, method, skew in itertools.product(results, Method, skews):
-        refusal = refusal_for(Verdict(result, attempts_left=3, retry_after_seconds=7, clock_skew_seconds=skew), method)
-        for said in (refusal.detail, str(refusal.members.get("hint") or "Please sign in.")):
-            assert known.is_known(said), said
+        for left, wait, locked in ((3, 0, False), (0, 7, False), (0, 700, False), (0, 70_000, False), (0, 0, True)):
+            verdict = Verdict(result, left, wait, locked, clock_skew_seconds=skew)
+            refusal = refusal_for(verdict, method)
+            for said in (refusal.detail, str(refusal.members.get("hint") or "Please sign in.")):
+                assert known.is_known(said), said
 
 
 def test_every_word_on_a_delivery_is_known() -> None:

@@ -41,6 +41,31 @@ def test_a_wrong_code_comes_with_what_would_help(method: Method) -> None:
     assert refusal.members["clock_skew_seconds"] is None  # left out of the answer
 
 
+@pytest.mark.parametrize(
+    ("seconds", "locked", "said"),
+    [
+        (840, False, "Codes are taken again in 14 minutes."),
+        (59, False, "Codes are taken again in 1 minute."),
+        (50_000, False, "Codes are taken again in 14 hours."),
+        (0, True, "Ask an administrator of your clinic for a new password, or to let you in once."),
+    ],
+)
+@pytest.mark.parametrize("method", Method)
+def test_the_last_wrong_code_says_when_codes_are_taken_again(
+    method: Method, seconds: int, locked: bool, said: str
+) -> None:
+    spent = Verdict(VerdictResult.WRONG, attempts_left=0, retry_after_seconds=seconds, is_locked=locked)
+    hint = refusal_for(spent, method).members["hint"]
+    assert hint.startswith("That was the last try")
+    assert hint.endswith(said)
+    assert "Take" not in hint
+
+
+def test_an_older_code_of_an_app_is_not_said_to_have_been_used() -> None:
+    detail = refusal_for(Verdict(VerdictResult.ALREADY_USED, retry_after_seconds=20), Method.TOTP).detail
+    assert detail == "This code was used before, or is older than one that was. Wait for the next one."
+
+
 @pytest.mark.parametrize("result", VerdictResult)
 def test_a34_no_verdict_that_is_asked_for_its_refusal_is_a_yes(result: VerdictResult) -> None:
     refusal = refusal_for(Verdict(result, retry_after_seconds=7, is_locked=True), Method.TOTP)
