@@ -66,9 +66,11 @@ class Surfer:
         return page
 
     def give(self, code: str) -> None:
-        """Types a code; where scripts run it goes off by itself."""
-        self.page.locator("#code").fill(code)
-        if not self.has_scripts:
+        """Types a code; where scripts run it goes off by itself, unless it mends a wrong one."""
+        box = self.page.locator("#code")
+        is_mending = box.input_value() != ""
+        box.fill(code)
+        if is_mending or not self.has_scripts:
             self.page.locator("form:has(#code) button").first.click()
 
     def scanned(self, folder: Path) -> str:

@@ -25,6 +25,8 @@ _Live = Annotated[Access, Depends(Admits.waiting())]
 _Looking = Annotated[Access, Depends(Admits.waiting(renews=False))]
 _OWN = frozenset({"csrf", "key", "method", "code", "then", "waiting", "remember"})
 """Fields of the code's own forms; no form that may wait for a code has one of these names."""
+_A_BUTTON = (("sure", "yes"),)
+"""What is carried of a form without fields: that it was sent."""
 _SHOWN = 64
 
 
@@ -103,7 +105,7 @@ class _Asked:
     def of(cls, fields: Fields, then: str | None = None) -> "_Asked":
         carried = tuple((name, value) for name, value in fields.all() if name not in _OWN and "password" not in name)
         is_waiting = then is not None or fields("waiting") == "yes"
-        return cls(fields("method"), then or fields("then"), carried if is_waiting else ())
+        return cls(fields("method"), then or fields("then"), (carried or _A_BUTTON) if is_waiting else ())
 
     def lead_back(self, gateway: Gateway) -> Response:
         """To the page, or with the form that waited: browsers send it again (RFC 9110, 15.4.8)."""
