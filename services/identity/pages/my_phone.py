@@ -74,6 +74,8 @@ async def get_code(
 @router.post("/me/phone/{enrolment_id}")
 async def post_code(request: Request, access: _Fresh, gateway: GatewayDep, enrolment_id: str) -> Response:
     code = (await fields_of(request))("code")
+    if not code:  # as in a set-up, it is not carried past a fresh code
+        return lead_to(gateway, f"/me/phone/{enrolment_id}?done=stepped-up")
     try:
         await gateway.accounts.confirm_phone(access.signed_in, access.client, code)
     except ServiceError as error:

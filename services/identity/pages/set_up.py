@@ -100,7 +100,7 @@ async def _set_up(
         methods, phone_required = standing.enrolment.methods, standing.enrolment.is_phone_required
     else:
         methods, phone_required = overview.decision.methods_allowed, False
-    steps = steps_of(access, overview.factors.backup_codes_remaining, by_app=Method.TOTP in methods)
+    steps = steps_of(access, overview.factors, Method.TOTP if Method.TOTP in methods else Method.SMS)
     values: dict[str, Any] = {
         "forced": forced,
         "reason": standing.reason.sentence if forced and standing.reason else "",

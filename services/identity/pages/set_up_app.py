@@ -14,7 +14,7 @@ from services.identity.model import Method, SessionState
 from services.identity.pages.enrolled import TRY_AGAIN, begin_again, lead_on_enrolled
 from services.identity.pages.form import fields_of
 from services.identity.pages.pictures import qr_picture
-from services.identity.pages.rendering import new_key, page, speech_of
+from services.identity.pages.rendering import lead_to, new_key, page, speech_of
 from services.identity.pages.route import PageRoute
 from services.identity.pages.steps import Step, progress, steps_of
 from services.identity.pages.words import in_fours
@@ -35,6 +35,8 @@ async def get_totp(
 @router.post("/set-up/totp/{enrolment_id}")
 async def post_totp_code(request: Request, access: _Confirming, gateway: GatewayDep, enrolment_id: str) -> Response:
     code = (await fields_of(request))("code")
+    if not code:  # it is not carried past a fresh code of another factor: it is too old by then
+        return lead_to(gateway, f"/set-up/totp/{enrolment_id}?done=stepped-up")
     try:
         enrolled = await gateway.confirming.confirm(
             access.signed_in, access.client, Method.TOTP, enrolment_id, code, access.standing, key=access.key
@@ -61,7 +63,7 @@ async def _totp(
     except ServiceError as error:
         return begin_again(access, gateway, error)
     overview = await gateway.two_factor.overview(access.signed_in)
-    steps = steps_of(access, overview.factors.backup_codes_remaining, by_app=True)
+    steps = steps_of(access, overview.factors, Method.TOTP)
     values: dict[str, Any] = {
         "form_key": new_key(),
         "enrolment_id": found.id,

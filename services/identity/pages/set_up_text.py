@@ -33,6 +33,8 @@ async def get_sms(request: Request, access: _Known, gateway: GatewayDep, enrolme
 @router.post("/set-up/sms/{enrolment_id}")
 async def post_sms_code(request: Request, access: _Confirming, gateway: GatewayDep, enrolment_id: str) -> Response:
     code = (await fields_of(request))("code")
+    if not code:  # it is not carried past a fresh code of another factor: it is too old by then
+        return lead_to(gateway, f"/set-up/sms/{enrolment_id}?done=stepped-up")
     try:
         enrolled = await gateway.confirming.confirm(
             access.signed_in, access.client, Method.SMS, enrolment_id, code, access.standing, key=access.key
@@ -84,7 +86,7 @@ async def _sms(
     if wants_part(request):
         return page(request, "text_sent.html", access=access, sms=shown)
     overview = await gateway.two_factor.overview(access.signed_in)
-    steps = steps_of(access, overview.factors.backup_codes_remaining, by_app=False)
+    steps = steps_of(access, overview.factors, Method.SMS)
     values: dict[str, Any] = {
         "form_key": new_key(),
         "address": f"/set-up/sms/{enrolment_id}",

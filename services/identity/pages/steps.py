@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from services.identity.guards import Access
-from services.identity.model import SessionState
+from services.identity.model import Method, SessionState, UserFactors
 
 
 class Step(StrEnum):
@@ -14,13 +14,15 @@ class Step(StrEnum):
     CODES = "codes"
 
 
-def steps_of(access: Access, backup_codes_left: int, *, by_app: bool) -> list[Step]:
-    """What lies before this person, the number only where a set-up was asked of them, backup codes where none live."""
+def steps_of(access: Access, factors: UserFactors, method: Method) -> list[Step]:
+    """What lies before this person, the number only where a set-up was asked of them; backup codes where none live, and
+    where what they came with is replaced."""
     forced = access.state is SessionState.ENROLMENT_REQUIRED
     offer = access.standing.enrolment if access.standing else None
     wants_number = forced and offer is not None and (offer.is_phone_required or access.user.phone is not None)
-    makes_codes = backup_codes_left == 0 or (forced and access.session.bypass_id is not None)
-    taken = {Step.NUMBER: wants_number, Step.SCAN: by_app, Step.TYPE: True, Step.CODES: makes_codes}
+    replaces = any(factor.method is method for factor in factors.factors)
+    makes_codes = forced or replaces or factors.backup_codes_remaining == 0
+    taken = {Step.NUMBER: wants_number, Step.SCAN: method is Method.TOTP, Step.TYPE: True, Step.CODES: makes_codes}
     return [step for step, is_taken in taken.items() if is_taken]
 
 

@@ -10,18 +10,22 @@ from services.identity.pages.rendering import speech_of
 from services.identity.pages.words import delivery_in_words
 
 _OVER = frozenset({"delivered", "failed", "expired"})
+_LONG_SECONDS = 15 * 60
 
 
 def sent_in_words(request: Request, gateway: Gateway, sent: SmsChallenge) -> dict[str, Any]:
-    """`is_over`: nothing of it changes any more. `wait`: seconds until another may be asked for."""
+    """`is_over`: nothing of it changes any more. `wait`: seconds until another may be asked for. `is_last`: so long that
+    nobody waits for it here."""
     now = gateway.clock.now()
     status, detail = ("expired", "") if sent.expires_at <= now else (sent.delivery_status, sent.delivery_detail)
+    wait = max(0, -int((now - sent.resend_after).total_seconds() // 1))
     return {
         "phone_hint": sent.phone_hint,
         "words": delivery_in_words(speech_of(request), status, detail),
         "is_over": status in _OVER,
         "has_failed": status in ("failed", "expired"),
-        "wait": max(0, -int((now - sent.resend_after).total_seconds() // 1)),
+        "wait": wait,
+        "is_last": wait > _LONG_SECONDS,
     }
 
 
