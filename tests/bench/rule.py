@@ -6,11 +6,11 @@ import time
 from collections import deque
 from pathlib import Path
 
-import grpc
 import httpx
 from countersign.policy.v1 import policy_pb2
 from countersign.policy.v1.policy_pb2_grpc import PolicyStub
 
+from tests.bench.channels import channel
 from tests.bench.connection import Connection
 from tests.bench.machine import CpuMeter
 from tests.bench.sign_in import Unsafe
@@ -105,13 +105,8 @@ class _Memory:
 
 async def _change_rule(stack: Stack, *, required: bool) -> None:
     """As another replica of the gateway would."""
-    tls = stack.layout.tls("identity")
-    ca, key, cert = (Path(tls, name).read_bytes() for name in ("ca.pem", "key.pem", "cert.pem"))
-    options = (("grpc.ssl_target_name_override", "policy"), ("grpc.enable_http_proxy", 0))
-    credentials = grpc.ssl_channel_credentials(ca, key, cert)
-    target = stack.environments["policy"]["POLICY_LISTEN"]
-    async with grpc.aio.secure_channel(target, credentials, options=options) as channel:
+    async with channel(stack, "identity", "policy") as opened:
         request = policy_pb2.ChangeRuleRequest(
             clinic_id=stack.clinic_id, actor=policy_pb2.Actor(kind="operator"), require_two_factor=required
         )
-        await PolicyStub(channel).ChangeRule(request, timeout=10)
+        await PolicyStub(opened).ChangeRule(request, timeout=10)

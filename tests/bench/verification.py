@@ -4,9 +4,7 @@ PostgreSQL UPDATE through the same drivers, in one process, with as many callers
 import secrets
 import uuid
 from collections import deque
-from pathlib import Path
 
-import grpc
 import psycopg
 from countersign.otp.v1 import otp_pb2
 from countersign.otp.v1.otp_pb2_grpc import OtpStub
@@ -15,6 +13,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 
 from services.common.rate_limit import _TAKE
 from tests.bench.authenticators import Authenticators
+from tests.bench.channels import channel
 from tests.bench.load import Phase, run
 from tests.bench.sign_in import Unsafe
 from tests.bench.stack import Stack
@@ -27,13 +26,7 @@ class Verifications:
     """Calls Verify as the gateway does, one attempt a call, over one channel."""
 
     def __init__(self, stack: Stack, accounts: Authenticators) -> None:
-        tls = stack.layout.tls("identity")
-        ca, key, cert = (Path(tls, name).read_bytes() for name in ("ca.pem", "key.pem", "cert.pem"))
-        self._channel = grpc.aio.secure_channel(
-            stack.environments["otp"]["OTP_LISTEN"],
-            grpc.ssl_channel_credentials(ca, key, cert),
-            options=(("grpc.ssl_target_name_override", "otp"), ("grpc.enable_http_proxy", 0)),
-        )
+        self._channel = channel(stack, "identity", "otp")
         self._stub = OtpStub(self._channel)
         self._accounts = accounts
         self._given: deque[tuple[str, str]] = deque(maxlen=20)
