@@ -70,7 +70,7 @@ messages: $(DEV_STAMP) ## collect the texts of the pages into the catalogues of 
 	  --init-missing -l $$language -i "$$all" -o services/identity/pages/locales/$$language.po || exit 1; done
 
 .PHONY: bench
-bench: $(DEV_STAMP) ## measure sign-ins, verifications and session checks beside their floors, and a change of the rule
+bench: $(DEV_STAMP) ## measure pages, sign-ins, codes, texts and session checks beside their floors
 	$(DIES_WITH_MAKE) $(PYTHON) -m tests.bench
 
 .PHONY: compose-up

@@ -29,6 +29,12 @@ def speed() -> float:
     return sum(float(process.communicate()[0]) for process in working)
 
 
+def resident_mib(pid: int) -> float:
+    """What a process holds of the machine's memory."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) / 1024
+
+
 class CpuMeter:
     """CPU time of processes, by name, between two looks. A name stands for a process and all it has started."""
 

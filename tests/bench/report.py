@@ -48,6 +48,11 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
     return f"{statistics.median(values):.{digits}f} [{min(values):.{digits}f} … {max(values):.{digits}f}]"
 
 
+def median_ms(phases: Sequence[Phase]) -> float:
+    """The median of the phases' medians."""
+    return _median(phases, 0.5)
+
+
 def _median(phases: Sequence[Phase], share: float) -> float:
     return statistics.median(phase.percentile(share) for phase in phases)
 
