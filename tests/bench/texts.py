@@ -37,7 +37,7 @@ _DRAIN_SECONDS = 540.0
 
 
 class Texts:
-    """Orders codes as otp does, each for another person of one clinic; none goes out twice or not at all."""
+    """Orders codes as otp does, each for another person of one clinic. All must go out; those that are timed, once."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
