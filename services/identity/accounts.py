@@ -7,7 +7,7 @@ from typing import Any
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
-from services.identity.code_notices import CodeNotices
+from services.identity.aftermath import Aftermath
 from services.identity.codes import canonical
 from services.identity.limits import PasswordAttempts
 from services.identity.model import (
@@ -23,9 +23,9 @@ from services.identity.model import (
 from services.identity.notice_words import NoticeKind, of_own, phone_changed
 from services.identity.otp_words import SmsEnrolment, VerdictResult
 from services.identity.passwords import Passwords
-from services.identity.peers.otp import OtpCaller, OtpPeer
+from services.identity.peers.otp import OtpPeer
 from services.identity.phones import normalised
-from services.identity.proofs import only_first
+from services.identity.proofs import caller_of, only_first
 from services.identity.sessions import SessionView, Standing, digest_of, new_token
 from services.identity.standing import Standings, enrolment_required, over
 from services.identity.store.passwords import PasswordStore
@@ -54,7 +54,7 @@ class Accounts:
         passwords: Passwords,
         attempts: PasswordAttempts,
         otp: OtpPeer,
-        code_notices: CodeNotices,
+        aftermath: Aftermath,
         clock: Clock,
     ) -> None:
         self._users = users
@@ -64,7 +64,7 @@ class Accounts:
         self._passwords = passwords
         self._attempts = attempts
         self._otp = otp
-        self._code_notices = code_notices
+        self._aftermath = aftermath
         self._clock = clock
 
     async def change(self, signed_in: SignedIn, standing: Standing, client: Client, change: OwnChange) -> User:
@@ -94,14 +94,14 @@ class Accounts:
         """Sends a code to a number, to prove that it is the user's; it becomes no factor by that."""
         number = normalised(phone, signed_in.clinic.country)
         locale = signed_in.user.locale or signed_in.clinic.locale
-        caller = _caller(signed_in, client)
+        caller = caller_of(signed_in, client)
         terms = await self._standings.sms_terms.for_number(signed_in.clinic.id, number)
         return await self._otp.start_sms(uuid.uuid4().hex, caller, number, locale, terms, only_proof=True)
 
     async def confirm_phone(self, signed_in: SignedIn, client: Client, code: str) -> None:
         """Puts the number on file, proven."""
         typed = canonical(Method.SMS, code)
-        session, caller = signed_in.session, _caller(signed_in, client)
+        session, caller = signed_in.session, caller_of(signed_in, client)
         found = await self._otp.confirm_phone(
             uuid.uuid4().hex, session.login_id, caller, typed, only_first=only_first(session)
         )
@@ -109,7 +109,8 @@ class Accounts:
             detail = "No code is open just now: none was sent, or it can no longer be used. Ask for a new one."
             raise ServiceError(ErrorCode.CODE_EXPIRED, detail)
         if found.verdict.result is not VerdictResult.ACCEPTED or found.phone is None:
-            await self._code_notices.refused(signed_in, client, found.verdict)
+            if found.verdict.is_budget_newly_spent:
+                await self._aftermath.follow_soon("otp", session.user_id)
             raise refusal_for(found.verdict, Method.SMS)
         event = self._event("phone.proven", signed_in, client)
         told = phone_changed(signed_in.user, event.at, client=client)
@@ -179,8 +180,3 @@ class Accounts:
         return AuditEvent(
             kind, self._clock.now(), signed_in.clinic.id, "user", user_id, user_id, client.address, detail
         )
-
-
-def _caller(signed_in: SignedIn, client: Client) -> OtpCaller:
-    session = signed_in.session
-    return OtpCaller(session.clinic_id, session.user_id, session.id, client.address)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
+from services.identity.aftermath import Aftermath
 from services.identity.model import Client, ClinicId, SessionId, SignedIn, User, UserId
-from services.identity.notice_words import bypass_granted
 from services.identity.own_factor import check_own_factor
 from services.identity.peers.otp import OtpCaller, OtpPeer
 from services.identity.peers.policy_bypass import PolicyBypassPeer
@@ -36,8 +36,15 @@ class Granting:
     """What an administrator's grant and the operator's have in common."""
 
     def __init__(
-        self, recovery: RecoveryStore, otp: OtpPeer, bypasses: PolicyBypassPeer, standings: Standings, clock: Clock
+        self,
+        recovery: RecoveryStore,
+        otp: OtpPeer,
+        bypasses: PolicyBypassPeer,
+        aftermath: Aftermath,
+        standings: Standings,
+        clock: Clock,
     ) -> None:
+        self._aftermath = aftermath
         self._recovery = recovery
         self._otp = otp
         self._bypasses = bypasses
@@ -74,9 +81,7 @@ class Granting:
             expires_in_minutes=grant.expires_in_minutes,
             suspend_factors=grant.suspend_factors,
         )
-        by = UserId(actor.id) if actor.kind == "user" and actor.id else None
-        told = bypass_granted(user, self._clock.now(), by, suspended=grant.suspend_factors)
-        await self._recovery.bypass_granted(user.id, told)
+        await self._aftermath.follow_soon("policy", user.id)
         self._standings.forget_user(user.id)
         return granted
 

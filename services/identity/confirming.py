@@ -2,15 +2,16 @@
 new token, exactly once."""
 
 from dataclasses import replace
+from datetime import datetime
 
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
-from services.identity.code_notices import CodeNotices
+from services.identity.aftermath import Aftermath
 from services.identity.codes import canonical
 from services.identity.factor_refusals import check_allowed
 from services.identity.lost_replies import LostReplies, RequestKey, only_repeating
-from services.identity.model import Client, Decision, EndCause, Method, SessionState, SignedIn, UserFactors
-from services.identity.notice_words import factor_set_up, phone_changed
+from services.identity.model import Client, Decision, Method, SessionState, SignedIn, UserFactors
+from services.identity.notice_words import phone_changed
 from services.identity.otp_words import VerdictResult
 from services.identity.overviews import Enrolled, Overview, overview_of
 from services.identity.peers.otp import OtpPeer
@@ -27,14 +28,14 @@ class Confirming:
         standings: Standings,
         otp: OtpPeer,
         proofs: Proofs,
-        code_notices: CodeNotices,
+        aftermath: Aftermath,
         replies: LostReplies,
         clock: Clock,
     ) -> None:
         self._standings = standings
         self._otp = otp
         self._proofs = proofs
-        self._code_notices = code_notices
+        self._aftermath = aftermath
         self._replies = replies
         self._clock = clock
 
@@ -58,8 +59,8 @@ class Confirming:
             asked = ("confirm", method.value, enrolment_id, typed)
             if key is not None and key.is_kept:
                 return await self._confirmed_again(signed_in, client, method, key, asked)
-            async with self._replies.one_confirmation(key, signed_in.session):
-                return await self._confirm(signed_in, client, method, key, asked, only_repeat=waits)
+            async with self._replies.one_confirmation(signed_in.session) as claimed_at:
+                return await self._confirm(signed_in, client, method, key, asked, claimed_at, only_repeat=waits)
 
     async def _confirm(
         self,
@@ -68,6 +69,7 @@ class Confirming:
         method: Method,
         key: RequestKey | None,
         asked: tuple[str, ...],
+        claimed_at: datetime,
         *,
         only_repeat: bool,
     ) -> Enrolled:
@@ -91,32 +93,28 @@ class Confirming:
         if found.verdict.result is VerdictResult.NO_SUCH_FACTOR:
             raise ServiceError(ErrorCode.NOT_FOUND, "There is nothing to confirm here.")
         if found.verdict.result is not VerdictResult.ACCEPTED:
-            await self._code_notices.refused(signed_in, client, found.verdict)
+            if found.verdict.is_budget_newly_spent:
+                await self._aftermath.follow_soon("otp", session.user_id)
             raise refusal_for(found.verdict, method)
+        # It is in force: what it replaces ends, and people are told, whoever gets the new token.
+        await self._aftermath.follow("otp", session.user_id)
         self._standings.forget_user(session.user_id)
         factors = found.verdict.factors or await self._otp.factors_of(session.user_id)
-        left = {factor.method for factor in factors.factors}
-        # Whoever may only repeat it had none before.
-        had = [] if only_repeat else [factor.method for factor in before.factors.factors]
-        replaced = any(one is method or one not in left for one in had)
         token, now = new_token(), self._clock.now()
-        told = factor_set_up(signed_in, client, now, method, had, left, session.bypass_id if is_bypass else None)
         rotation = Rotation(
             old_digest=session.token_digest,
             new_digest=digest_of(token),
             at=now,
             proven_by=method,
             idle_minutes=before.decision.idle_minutes,
-            end_others=EndCause.ENDED if replaced or is_bypass else None,
-            end_devices="factor_changed",
-            has_enrolled=True,
             proven_phone=found.phone if method is Method.SMS else None,
             phone_changed=phone_changed(signed_in.user, now, client=client),
             seen_in=client,
-            notices=told,
             kept=self._replies.kept(key, asked),
+            claimed_at=claimed_at,
         )
-        event = self._proofs.event("factor.enrolled", signed_in, client, method=method.value, replaced=replaced)
+        kind = "session.proven" if session.verified_at is None else "session.stepped_up"
+        event = self._proofs.event(kind, signed_in, client, method=method.value)
         rotated = await self._proofs.rotate(session, rotation, event)
         if before.decision.bypass is not None and not is_bypass:
             await self._proofs.end_bypass(session)

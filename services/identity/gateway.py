@@ -13,6 +13,7 @@ from services.identity.accounts import Accounts
 from services.identity.activations import Activations
 from services.identity.addresses import client_of
 from services.identity.adoption import Adoption
+from services.identity.aftermath import Aftermath
 from services.identity.apps import Apps
 from services.identity.audit_events import AuditEvents
 from services.identity.bypasses import Bypasses
@@ -59,6 +60,7 @@ class Gateway:
     cookies: Cookies
     login: SignIn
     lost_replies: LostReplies
+    aftermath: Aftermath
     accounts: Accounts
     two_factor: TwoFactor
     confirming: Confirming

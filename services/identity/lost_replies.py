@@ -11,7 +11,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
@@ -19,7 +19,7 @@ from services.common.errors import ErrorCode, ServiceError, unavailable
 from services.identity.model import Client, EndCause, Session, SessionId, SignedIn
 from services.identity.sessions import Standing, digest_of, end_of, new_token
 from services.identity.standing import over, refusal_of
-from services.identity.store.replies import CONFIRMS_FOR, ReplyStore
+from services.identity.store.replies import CONFIRMS_FOR, OTP_GOES_ON_FOR, ReplyStore
 from services.identity.store.rotation import Kept
 
 KEY = r"^[A-Za-z0-9_-]{22,64}$"
@@ -114,20 +114,19 @@ class LostReplies:
         return Again(replace(signed_in, session=found[0]), token, device_token if found[1] else None)
 
     @asynccontextmanager
-    async def one_confirmation(self, key: RequestKey | None, session: Session) -> AsyncIterator[None]:
+    async def one_confirmation(self, session: Session) -> AsyncIterator[datetime]:
         """Keeps a repeated request from making fresh backup codes while the first may be showing its own. One that is
-        killed keeps others off for a few seconds; the new token ends it too."""
-        if key is None:
-            yield
-            return
-        if not await self._store.claim(session, self._clock.now()):
+        killed keeps others off for a while; the new token ends it too. Yields what the new token is guarded by: where
+        another has begun all the same, there is none for this one."""
+        claimed_at = self._clock.now()
+        if not await self._store.claim(session, claimed_at):
             raise _under_way()
         try:
-            yield
+            yield claimed_at
         except ServiceError as error:
-            if error.code is not ErrorCode.UNAVAILABLE:  # else otp may be at it still
-                with suppress(ServiceError):  # it then ends by itself
-                    await self._store.release(session.id)
+            free_at = self._clock.now() + OTP_GOES_ON_FOR if error.code is ErrorCode.UNAVAILABLE else None
+            with suppress(ServiceError):  # it then ends by itself
+                await self._store.release(session.id, claimed_at, free_at)
             raise
 
     def _body(self, asked: tuple[str, ...]) -> bytes:

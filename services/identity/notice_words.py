@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from services.identity.browsers import words_of
-from services.identity.model import BypassId, Client, ClinicId, Method, Session, SignedIn, User, UserFactors, UserId
+from services.identity.model import BypassId, Client, ClinicId, Method, Session, SignedIn, User, UserId
 
 TOLD_WITHIN = timedelta(hours=24)
 """What could not be told by then is not told by text any more; the app shows it all the same."""
@@ -111,47 +111,54 @@ class KeptNotice:
     by: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose account it is, where no more is known of them."""
+
+    clinic_id: ClinicId
+    id: UserId
+
+
 def of_own(kind: NoticeKind, signed_in: SignedIn, client: Client, at: datetime, **detail: Any) -> Notice:
     """What somebody who is signed in did to their own account, or another in their name."""
     return of_account(kind, signed_in.user, client, at, **detail)
 
 
-def of_account(kind: NoticeKind, user: User, client: Client, at: datetime, **detail: Any) -> Notice:
+def of_account(kind: NoticeKind, user: User | Owner, client: Client, at: datetime, **detail: Any) -> Notice:
     """What was done to this account from there."""
     return Notice(kind, at, user.clinic_id, user.id, {**detail, **_origin(client)})
 
 
 def factor_set_up(
-    signed_in: SignedIn,
+    owner: Owner,
     client: Client,
     at: datetime,
     method: Method,
-    had: Iterable[Method],
-    left: Iterable[Method],
+    removed: Iterable[Method],
     bypass_id: BypassId | None,
+    *,
+    is_changed: bool,
 ) -> list[Notice]:
-    """`had`, `left`: what the user had before, and has now; what went with it is told as removed. `bypass_id`: where it
-    was set up in a session that a bypass opened, and so in place of everything."""
+    """`removed`: what went with it. `is_changed`: it took the place of one of its kind. `bypass_id`: where it was set
+    up in a session that a bypass opened, and so in place of everything."""
     if bypass_id is not None:
-        return _bypass_enrolled(signed_in.user, client, at, bypass_id, method)
-    kind = NoticeKind.FACTOR_CHANGED if method in had else NoticeKind.FACTOR_ADDED
-    gone = sorted(set(had) - set(left) - {method})
-    told = [(kind, method), *((NoticeKind.FACTOR_REMOVED, one) for one in gone)]
-    return [of_own(kind, signed_in, client, at, method=one.value) for kind, one in told]
+        return _bypass_enrolled(owner, client, at, bypass_id, method)
+    kind = NoticeKind.FACTOR_CHANGED if is_changed else NoticeKind.FACTOR_ADDED
+    told = [(kind, method), *((NoticeKind.FACTOR_REMOVED, one) for one in sorted(removed))]
+    return [of_account(kind, owner, client, at, method=one.value) for kind, one in told]
 
 
-def codes_left(signed_in: SignedIn, client: Client, at: datetime, factors: UserFactors | None) -> list[Notice]:
+def codes_left(owner: Owner, client: Client, at: datetime, left: int) -> list[Notice]:
     """A backup code was spent; nothing to tell while there are many."""
-    if factors is None or factors.backup_codes_remaining > LOW_CODES:
+    if left > LOW_CODES:
         return []
-    left = factors.backup_codes_remaining
-    return [of_own(NoticeKind.BACKUP_CODES_LOW, signed_in, client, at, codes_left=left)]
+    return [of_account(NoticeKind.BACKUP_CODES_LOW, owner, client, at, codes_left=left)]
 
 
-def guesses_spent(signed_in: SignedIn, client: Client, at: datetime) -> list[Notice]:
+def guesses_spent(owner: Owner, client: Client, at: datetime) -> list[Notice]:
     """Administrators see it in the app alone: a thief could have them texted once for each person."""
-    own = of_own(NoticeKind.GUESSES_SPENT, signed_in, client, at)
-    about = of_own(NoticeKind.STAFF_GUESSES_SPENT, signed_in, client, at, user_id=signed_in.user.id)
+    own = of_account(NoticeKind.GUESSES_SPENT, owner, client, at)
+    about = of_account(NoticeKind.STAFF_GUESSES_SPENT, owner, client, at, user_id=owner.id)
     return [
         replace(own, most_a_day=1, once_in=ONE_SPENT_BUDGET),
         replace(about, most_a_day=0, once_in=ONE_SPENT_BUDGET, whom=Whom.OTHER_ADMINISTRATORS),
@@ -171,7 +178,7 @@ def phone_changed(user: User, at: datetime, *, client: Client | None = None, by:
     )
 
 
-def bypass_granted(user: User, at: datetime, by: str | None, *, suspended: bool) -> list[Notice]:
+def bypass_granted(user: Owner, at: datetime, by: str | None, *, suspended: bool) -> list[Notice]:
     """`by`: the administrator; None: the operator, of whom the clinic's administrators are told."""
     detail: dict[str, Any] = {"suspended": suspended, **({"by": by} if by else {})}
     kind = NoticeKind.BYPASS_GRANTED
@@ -192,7 +199,7 @@ def bypass_used(user: User, client: Client, at: datetime, bypass_id: BypassId) -
     ]
 
 
-def _bypass_enrolled(user: User, client: Client, at: datetime, bypass_id: BypassId, method: Method) -> list[Notice]:
+def _bypass_enrolled(user: Owner, client: Client, at: datetime, bypass_id: BypassId, method: Method) -> list[Notice]:
     detail = {"bypass_id": bypass_id, "method": method.value, **_origin(client)}
     kind, granter = NoticeKind.BYPASS_ENROLLED, NoticeKind.GRANTED_BYPASS_ENROLLED
     return [

@@ -8,7 +8,6 @@ from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ServiceError
 from services.common.logs import get_logger
-from services.identity.code_notices import CodeNotices
 from services.identity.lost_replies import RequestKey
 from services.identity.model import Client, EndCause, Session, SignedIn
 from services.identity.peers.otp import OtpCaller
@@ -21,18 +20,14 @@ _log = get_logger(__name__)
 
 
 class Proofs:
-    def __init__(
-        self, sessions: SessionStore, bypasses: PolicyBypassPeer, code_notices: CodeNotices, clock: Clock
-    ) -> None:
+    def __init__(self, sessions: SessionStore, bypasses: PolicyBypassPeer, clock: Clock) -> None:
         self._sessions = sessions
         self._bypasses = bypasses
-        self._code_notices = code_notices
         self._clock = clock
 
     async def rotate(self, session: Session, rotation: Rotation, event: AuditEvent) -> Session:
         rotated = await self._sessions.rotate(session, rotation, event)
         if rotated is None:
-            await self._code_notices.add(rotation.notices)  # what otp has done stays done
             raise over(EndCause.REPLACED)
         return rotated
 
@@ -56,7 +51,7 @@ def attempt_id_of(key: RequestKey | None, session: Session) -> str:
 
 def caller_of(signed_in: SignedIn, client: Client) -> OtpCaller:
     session = signed_in.session
-    return OtpCaller(session.clinic_id, session.user_id, session.id, client.address)
+    return OtpCaller(session.clinic_id, session.user_id, session.id, client.address, client.user_agent)
 
 
 def only_first(session: Session) -> bool:

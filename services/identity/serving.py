@@ -63,7 +63,8 @@ async def serve(gateway: Gateway) -> None:
 
 
 async def purge(gateway: Gateway) -> None:
-    """Drops sessions that ended so long ago that nobody asks why, browsers that nobody remembers, and old notices."""
+    """Drops sessions that ended so long ago that nobody asks why, browsers that nobody remembers, old notices, and
+    notes of what was followed up long ago."""
     while True:
         await asyncio.sleep(_PURGE_EVERY.total_seconds())
         try:
@@ -72,6 +73,8 @@ async def purge(gateway: Gateway) -> None:
             while await gateway.remembering.purge():
                 pass
             while await gateway.notices.purge():
+                pass
+            while await gateway.aftermath.purge():
                 pass
         except Exception:
             _log.exception("purge_failed")

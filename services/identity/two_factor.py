@@ -8,12 +8,12 @@ from dataclasses import replace
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
 from services.common.logs import get_logger
-from services.identity.code_notices import CodeNotices
+from services.identity.aftermath import Aftermath
 from services.identity.codes import canonical
 from services.identity.factor_refusals import NAMES, check_allowed, no_number, no_such_factor, not_allowed
 from services.identity.lost_replies import LostReplies, RequestKey
-from services.identity.model import Client, Method, SessionState, SignedIn
-from services.identity.notice_words import NoticeKind, codes_left, of_own
+from services.identity.model import Client, Method, SessionState, SignedIn, UserFactors
+from services.identity.notice_words import LOW_CODES
 from services.identity.otp_words import BackupCodes, SmsChallenge, SmsEnrolment, TotpEnrolment, VerdictResult
 from services.identity.overviews import Overview, overview_of
 from services.identity.peers.otp import OtpPeer
@@ -37,7 +37,7 @@ class TwoFactor:
         otp: OtpPeer,
         settings: PolicySettingsPeer,
         proofs: Proofs,
-        code_notices: CodeNotices,
+        aftermath: Aftermath,
         replies: LostReplies,
         clock: Clock,
     ) -> None:
@@ -46,7 +46,7 @@ class TwoFactor:
         self._otp = otp
         self._settings = settings
         self._proofs = proofs
-        self._code_notices = code_notices
+        self._aftermath = aftermath
         self._replies = replies
         self._clock = clock
 
@@ -76,8 +76,11 @@ class TwoFactor:
         if verdict.result is VerdictResult.NO_SUCH_FACTOR:
             raise await no_such_factor(self._standings, self._otp, signed_in, method)
         if verdict.result is not VerdictResult.ACCEPTED:
-            await self._code_notices.refused(signed_in, client, verdict)
+            if verdict.is_budget_newly_spent:
+                await self._aftermath.follow_soon("otp", session.user_id)
             raise refusal_for(verdict, method)
+        if method is Method.BACKUP_CODE and _are_few(verdict.factors):
+            await self._aftermath.follow_soon("otp", session.user_id)
         now = self._clock.now()
         waiting_until = session.authenticated_at + ENROLMENT_WAIT if session.waiting_until else None
         token = new_token()
@@ -93,7 +96,6 @@ class TwoFactor:
             waiting_until=waiting_until if must_enrol else None,
             remembered=device,
             seen_in=client if session.verified_at is None and not must_enrol else None,
-            notices=codes_left(signed_in, client, now, verdict.factors) if method is Method.BACKUP_CODE else (),
             kept=self._replies.kept(key, asked, device.id if device else None),
         )
         kind = "session.proven" if session.verified_at is None else "session.stepped_up"
@@ -169,11 +171,14 @@ class TwoFactor:
         return await self._otp.start_sms(uuid.uuid4().hex, caller, number, locale, terms, only_proof=False)
 
     async def remove(self, signed_in: SignedIn, client: Client, method: Method) -> None:
-        """Removes a factor and ends the user's other sessions. Refused where it is the last and one is required."""
+        """Removes a factor and ends the user's other sessions. Refused where it is the last and one is required.
+        Whoever has not heard that it is removed may ask again: what follows of it is done by then."""
         session = signed_in.session
         before = await self.overview(signed_in)
         held = {factor.method for factor in before.factors.factors}
         if method not in held:
+            if await self._aftermath.has_removed(session, method):
+                return
             raise ServiceError(ErrorCode.NOT_FOUND, f"You have not set up {NAMES[method]}.")
         if held == {method} and before.decision.is_two_factor_required:
             holds = await self._settings.holds(session.clinic_id)
@@ -183,17 +188,13 @@ class TwoFactor:
                 reason=before.decision.reason.as_json(),
                 holders=[hold.name for hold in holds if hold.requires_two_factor],
             )
-        left = await self._otp.remove_factor(caller_of(signed_in, client), method)
-        self._standings.forget_user(session.user_id)
-        event = self._proofs.event("factor.removed", signed_in, client, method=method.value)
-        told = of_own(NoticeKind.FACTOR_REMOVED, signed_in, client, event.at, method=method.value)
-        await self._sessions.factor_removed(session, event.at, was_last=not left.factors, event=event, notice=told)
+        await self._otp.remove_factor(caller_of(signed_in, client), method)
+        await self._aftermath.follow("otp", session.user_id)
 
     async def make_backup_codes(self, signed_in: SignedIn, client: Client) -> BackupCodes:
         """Ten new codes; the old ones are dead. otp keeps the audit event, in the transaction of the change."""
         codes = await self._otp.regenerate_backup_codes(caller_of(signed_in, client))
-        await self._code_notices.codes_made(signed_in, client)
-        self._standings.forget_user(signed_in.user.id)
+        await self._aftermath.follow_soon("otp", signed_in.user.id)
         return codes
 
     async def _check_may_enrol(self, signed_in: SignedIn, standing: Standing, method: Method) -> None:
@@ -213,3 +214,8 @@ class TwoFactor:
             return False
         facts = await self._standings.facts(signed_in.user, signed_in.clinic, fresh=True)
         return facts.decision is not None and facts.decision.remember_device_minutes > 0
+
+
+def _are_few(factors: UserFactors | None) -> bool:
+    """Whether the codes that are left are so few that their owner is told."""
+    return factors is None or factors.backup_codes_remaining <= LOW_CODES

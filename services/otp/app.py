@@ -17,6 +17,7 @@ from services.common.clock import Clock
 from services.common.errors import ServiceError
 from services.common.keyring_in_use import KeyringInUse
 from services.common.logs import get_logger
+from services.common.outbox_servicer import OUTBOX_ALLOWED, serve_outbox
 from services.common.postgres import Database
 from services.common.rate_limit import InProcessRateLimiter, RedisRateLimiter
 from services.common.rpc_client import Peer
@@ -115,9 +116,10 @@ class OtpService:
         self._sealer = Sealer(
             Database(settings.sealer_database_url, settings.sealer_database_password.get_secret_value(), 1), clock
         )
-        self.server = RpcServer(settings.listen, settings.tls_dir, {**ALLOWED, **AUDIT_ALLOWED})
+        self.server = RpcServer(settings.listen, settings.tls_dir, {**ALLOWED, **AUDIT_ALLOWED, **OUTBOX_ALLOWED})
         self.server.register(add_OtpServicer_to_server, servicer, otp_pb2.DESCRIPTOR.services_by_name["Otp"])
         serve_audit(self.server, self._database)
+        serve_outbox(self.server, self._database)
         self.server.follow(accounts.ping)
         self.server.follow(keyring.ensure_ready)
 

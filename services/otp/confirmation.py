@@ -175,6 +175,9 @@ class _Hearing:
             makes_codes = is_replaced or self._request.replaces_all or account.backup_codes_left == 0
             events.append(self._event("factor.replaced" if is_replaced else "factor.added", self._attempt.method))
             events += [self._event("factor.removed", method) for method in ended]
+            facts = {"replaced": is_replaced, "removed": ended, "bypass": self._request.replaces_all}
+            caller, method = self._attempt.caller, self._attempt.method
+            await self._held.announce(caller.announcement("factor_set_up", self._now, method=method, **facts))
             if self._request.replaces_all:
                 changed = replace(changed, suspended_at=None)
             if is_replaced or ended or self._request.replaces_all:

@@ -48,6 +48,7 @@ class Factors:
                 left = len(new_set.codes)
                 await held.save(replace(account, backup_codes_left=left, backup_codes_generated_at=now))
                 await held.record(_event(caller, "backup_codes.made", now, method=Method.BACKUP_CODE.value))
+                await held.announce(caller.announcement("backup_codes_made", now))
             return new_set, now
 
     async def remove(self, caller: Caller, method: Method) -> Account:
@@ -60,7 +61,8 @@ class Factors:
             if account.is_suspended:
                 raise ServiceError(ErrorCode.CONFLICT, "A suspended second factor is only replaced, never removed.")
             changed = replace(account, totp=None) if method is Method.TOTP else replace(account, sms=None)
-            if changed.totp is None and changed.sms is None:
+            was_last = not changed.has_factor
+            if was_last:
                 await held.backup_codes.remove()
                 changed = replace(changed, backup_codes_left=0, backup_codes_generated_at=None)
             if method is Method.SMS:
@@ -68,6 +70,8 @@ class Factors:
             await held.forget_accepted()
             await held.save(changed)
             await held.record(_event(caller, "factor.removed", now, method=method.value))
+            about = {"method": method.value, "was_last": was_last}
+            await held.announce(caller.announcement("factor_removed", now, **about))
             return changed
 
     async def suspend_all(self, caller: Caller, cause: str) -> Account:

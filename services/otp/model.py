@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
+from services.common.outbox import OutboxEvent
 from services.otp.clock_coach import NOTHING_REMEMBERED, ClockMemory
 from services.otp.guess_budget import GuessBudget
 
@@ -48,6 +49,13 @@ class Caller:
     user_id: UserId
     session_id: SessionId
     address: str
+    user_agent: str = ""
+
+    def announcement(self, kind: str, at: datetime, **detail: object) -> OutboxEvent:
+        """What identity has to follow up, whether or not it hears the reply: sessions to end, people to tell."""
+        if self.user_agent:
+            detail["user_agent"] = self.user_agent
+        return OutboxEvent(kind, at, self.clinic_id, self.user_id, self.session_id, self.address or None, detail)
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,9 @@ class Verification:
         telling = Telling(attempt, mark, verdict, event, compared.is_again)
         if verdict.result is Result.ACCEPTED:
             await held.tell_accepted(telling, judged)
+            if attempt.method is Method.BACKUP_CODE and not compared.is_again:
+                left = judged.backup_codes_left
+                await held.announce(attempt.caller.announcement("backup_code_used", now, codes_left=left))
             return verdict, judged
         if verdict.result is Result.WRONG:
             await held.tell_wrong(telling, judged)

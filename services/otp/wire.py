@@ -70,6 +70,7 @@ def caller(message: otp_pb2.Caller) -> Caller:
         UserId(checked_id("caller.user_id", message.user_id)),
         SessionId(checked_id("caller.session_id", message.session_id)),
         message.address[:64].replace("\0", ""),
+        message.user_agent[:200].replace("\0", ""),
     )
 
 

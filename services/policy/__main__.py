@@ -13,6 +13,7 @@ from services.common.audit_sealer import Sealer
 from services.common.audit_servicer import AUDIT_ALLOWED, serve_audit
 from services.common.clock import SystemClock
 from services.common.migrate import migrate as apply_migrations
+from services.common.outbox_servicer import OUTBOX_ALLOWED, serve_outbox
 from services.common.postgres import Database
 from services.common.rpc_server import RpcServer
 from services.common.settings import load_settings
@@ -59,13 +60,14 @@ async def _serve(settings: PolicySettings) -> None:
     sealer = Sealer(
         Database(settings.sealer_database_url, settings.sealer_database_password.get_secret_value(), 1), SystemClock()
     )
-    server = RpcServer(settings.listen, settings.tls_dir, {**ALLOWED, **AUDIT_ALLOWED})
+    server = RpcServer(settings.listen, settings.tls_dir, {**ALLOWED, **AUDIT_ALLOWED, **OUTBOX_ALLOWED})
     server.register(
         add_PolicyServicer_to_server,
         build(database, SystemClock()),
         policy_pb2.DESCRIPTOR.services_by_name["Policy"],
     )
     serve_audit(server, database)
+    serve_outbox(server, database)
     server.follow(database.ping)
     try:
         # A pool that is left open would keep a start that failed from ending, and from saying why.

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError
+from services.common.outbox import OutboxEvent
 from services.policy.model import UNDOABLE_FOR, Actor, Bypass, BypassId, BypassState, ClinicId, SessionId, UserId
 from services.policy.refusals import check_actor, check_reason, invalid
 from services.policy.store.bypasses import Bypasses as BypassRows
@@ -65,6 +66,7 @@ class Bypasses:
                 "suspend_factors": suspend_factors,
             }
             await clinic.record_change(*events, _event("bypass.granted", bypass, actor, now, **detail))
+            await clinic.announce(_granted(bypass))
         return bypass
 
     async def use(
@@ -131,6 +133,13 @@ class Bypasses:
             return ()
         await clinic.bypasses.move(bypass, BypassState.ENDED)
         return (_event("bypass.ended", bypass, _SYSTEM, now, cause=cause if bypass.is_usable(now) else "expired"),)
+
+
+def _granted(bypass: Bypass) -> OutboxEvent:
+    """What identity has to follow up, whether or not it hears the reply: people are told."""
+    by = bypass.granted_by
+    detail = {"by": by.id if by.kind == "user" else None, "suspended": bypass.suspend_factors}
+    return OutboxEvent("bypass_granted", bypass.granted_at, bypass.clinic_id, bypass.user_id, None, by.address, detail)
 
 
 def _event(kind: str, bypass: Bypass, actor: Actor, at: datetime, **detail: object) -> AuditEvent:

@@ -20,10 +20,11 @@ from deploy.embedded import EmbeddedPostgres, EmbeddedRedis
 from services.common import rate_limit
 from services.common.audit_servicer import AUDIT_ALLOWED, serve_audit
 from services.common.clock import FixedClock
+from services.common.outbox_servicer import OUTBOX_ALLOWED, serve_outbox
 from services.common.postgres import Database
 from services.common.rpc_server import RpcServer
-from services.identity.__main__ import wire
 from services.identity.app import create_app
+from services.identity.assembly import wire
 from services.identity.gateway import Gateway
 from services.identity.peers import audit as audit_peer
 from services.identity.peers import otp as otp_peer
@@ -112,8 +113,11 @@ async def stack(
 
     policy_database = Database(*identity_databases["policy"])
     await policy_database.open()
-    policy_server = RpcServer("127.0.0.1:0", certificates("policy"), {**policy_servicer.ALLOWED, **AUDIT_ALLOWED})
+    policy_server = RpcServer(
+        "127.0.0.1:0", certificates("policy"), {**policy_servicer.ALLOWED, **AUDIT_ALLOWED, **OUTBOX_ALLOWED}
+    )
     serve_audit(policy_server, policy_database)
+    serve_outbox(policy_server, policy_database)
     decider = build_policy(policy_database, clock)
     policy_server.register(add_PolicyServicer_to_server, decider, policy_pb2.DESCRIPTOR.services_by_name["Policy"])
     policy_port = await policy_server.start()

@@ -55,9 +55,13 @@ PASSING = {
     ("sealing_check", "INSERT"),
     ("audit_seal", "INSERT"),
     ("notice", "INSERT"),
+    # What is to be followed up is written with its change; that it was is no change of anybody's.
+    ("outbox", "DELETE"),
+    ("settled_event", "INSERT"),
 }
-# Refused before any record was touched; the refusal itself is what the event tells.
-ALONE = {"session.refused", "device.shared", "device.unshared"}
+# Refused before any record was touched; the refusal itself is what the event tells. What was set up is otp's record; it
+# is followed up here, where it may be that no session and no browser has to end.
+ALONE = {"session.refused", "device.shared", "device.unshared", "factor.enrolled"}
 
 
 def is_housekeeping(of: str, what: str) -> bool:

@@ -1,5 +1,6 @@
 """Lost replies to a confirmation: the factor is on by then, and its backup codes must reach whoever set it up, once."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -7,9 +8,15 @@ from typing import Any
 import httpx
 import pytest
 
+from services.common import postgres
 from services.common.errors import unavailable
 from services.identity.model import UserId
+from services.identity.peers import notifier as notifier_peer
+from services.identity.peers import otp as otp_peer
+from services.identity.peers import outbox as outbox_peer
+from services.identity.peers import policy as policy_peer
 from services.identity.peers.otp import OtpPeer
+from services.identity.store.replies import CONFIRMS_FOR, OTP_GOES_ON_FOR
 from services.identity.store.sessions import SessionStore
 from services.otp import backup_codes
 from tests.identity.people import PHONE, Person, slug_of
@@ -70,8 +77,8 @@ async def test_a73_killed_on_either_side_of_the_new_token_the_codes_are_seen_in_
         assert (await send(person, key, person.token, body, path=path)).status_code == 500
     if dies is _dies:
         early = await send(person, key, person.token, body, path=path)
-        assert (early.status_code, early.json()["retry_after"]) == (503, 5)  # the first may be at it still
-        person.stack.clock.advance(timedelta(seconds=5))
+        assert (early.status_code, early.json()["retry_after"]) == (503, 20)  # the first may be at it still
+        person.stack.clock.advance(CONFIRMS_FOR)
     done = await send(person, key, person.token, body, path=path)
     assert done.status_code == 200, done.text
     assert await alive(person, done.json()["session"]["token"])
@@ -148,6 +155,79 @@ async def test_while_one_confirmation_under_a_key_is_under_way_no_other_makes_co
     assert [answer.status_code for answer in answers] == [503]
     assert first.status_code == 200, first.text
     assert await works(person, first.json()["backup_codes"][0])
+
+
+@pytest.mark.parametrize("is_keyed", [True, False])
+async def test_a_confirmation_that_takes_long_keeps_others_from_making_codes(
+    person: Person, monkeypatch: pytest.MonkeyPatch, *, is_keyed: bool
+) -> None:
+    """As long as its deadlines allow: codes that a repeated request made meanwhile would kill those that it shows."""
+    await person.sign_in()
+    path, body = await confirming(person)
+    key, really = a_key() if is_keyed else {}, SessionStore.rotate
+    answers: list[httpx.Response] = []
+
+    async def slow(*given: Any, **more: Any) -> Any:
+        patched.undo()
+        for _ in range(3):
+            person.stack.clock.advance(timedelta(seconds=6))
+            answers.append(await send(person, key, person.token, body, path=path))
+        return await really(*given, **more)
+
+    patched = pytest.MonkeyPatch()
+    patched.setattr(SessionStore, "rotate", slow)
+    first = await send(person, key, person.token, body, path=path)
+    assert [answer.status_code for answer in answers] == [503, 503, 503]
+    assert first.status_code == 200, first.text
+    assert await works(person, first.json()["backup_codes"][0])
+
+
+@pytest.mark.parametrize("is_keyed", [True, False])
+async def test_a_confirmation_that_another_has_overtaken_shows_no_codes(
+    person: Person, monkeypatch: pytest.MonkeyPatch, *, is_keyed: bool
+) -> None:
+    """Whatever has kept it: of the two, the one whose codes live gets the token."""
+    await person.sign_in()
+    path, body = await confirming(person)
+    key, really = a_key() if is_keyed else {}, SessionStore.rotate
+    first_done = asyncio.Event()
+    second: list[asyncio.Task[httpx.Response]] = []
+
+    async def stuck(*given: Any, **more: Any) -> Any:
+        patched.setattr(SessionStore, "rotate", late)
+        person.stack.clock.advance(CONFIRMS_FOR)
+        again = asyncio.create_task(send(person, key, person.token, body, path=path))
+        second.append(again)
+        await asyncio.wait_for(overtaken.wait(), 60)
+        found = await really(*given, **more)  # before the second one's, and after its codes were made
+        first_done.set()
+        return found
+
+    async def late(*given: Any, **more: Any) -> Any:
+        overtaken.set()
+        await asyncio.wait_for(first_done.wait(), 60)
+        return await really(*given, **more)
+
+    overtaken = asyncio.Event()
+    patched = pytest.MonkeyPatch()
+    patched.setattr(SessionStore, "rotate", stuck)
+    try:
+        first = await send(person, key, person.token, body, path=path)
+        winner = await second[0]
+    finally:
+        patched.undo()
+    assert cause_of(first) == "replaced"
+    assert winner.status_code == 200, winner.text
+    assert await works(person, winner.json()["backup_codes"][0])
+
+
+def test_a_confirmation_is_kept_from_others_for_longer_than_its_deadlines_allow_it_to_take() -> None:
+    """Factors and decision, the code, what follows of it (listed, done, settled), the factors again, the new token."""
+    asked = [otp_peer._SECONDS, policy_peer._SECONDS, notifier_peer._SECONDS]
+    confirmed = [otp_peer._CODES_SECONDS, outbox_peer._SECONDS, outbox_peer._SECONDS, otp_peer._SECONDS]
+    kept = 2 * postgres._LONGEST_HOLD_SECONDS
+    assert sum(asked) + sum(confirmed) + kept < CONFIRMS_FOR.total_seconds()
+    assert otp_peer._CODES_SECONDS < OTP_GOES_ON_FOR.total_seconds() < CONFIRMS_FOR.total_seconds()
 
 
 async def test_a_wrong_code_repeated_under_its_key_counts_once_and_the_next_may_follow_at_once(person: Person) -> None:

@@ -57,10 +57,15 @@ class OtpCaller:
     user_id: UserId
     session_id: SessionId
     address: str
+    user_agent: str = ""
 
     def to_wire(self) -> otp_pb2.Caller:
         return otp_pb2.Caller(
-            clinic_id=self.clinic_id, user_id=self.user_id, session_id=self.session_id, address=self.address
+            clinic_id=self.clinic_id,
+            user_id=self.user_id,
+            session_id=self.session_id,
+            address=self.address,
+            user_agent=self.user_agent[:200],
         )
 
 

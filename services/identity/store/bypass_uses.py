@@ -19,9 +19,9 @@ async def begun(connection: Connection, session: Session, granted_by: UserId | N
     )
 
 
-async def enrolled(connection: Connection, session: Session, at: datetime) -> None:
-    """A second factor was set up in the session, in the caller's transaction."""
-    await connection.execute("UPDATE bypass_use SET enrolled_at = %s WHERE bypass_id = %s", [at, session.bypass_id])
+async def enrolled(connection: Connection, bypass_id: BypassId, at: datetime) -> None:
+    """A second factor was set up in the session that it opened, in the caller's transaction."""
+    await connection.execute("UPDATE bypass_use SET enrolled_at = %s WHERE bypass_id = %s", [at, bypass_id])
 
 
 async def number_given(connection: Connection, user_id: UserId, phone: bytes) -> None:

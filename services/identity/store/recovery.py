@@ -1,26 +1,22 @@
 """What ends at once when a phone was stolen, or a bypass is undone. Each is one transaction that holds the user's row,
 so no sign-in slips through it."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from services.common.audit import AuditEvent, record
 from services.common.postgres import Database
 from services.identity.model import BypassId, EndCause, UserId
-from services.identity.notice_words import Notice
 from services.identity.store.activations import supersede
 from services.identity.store.bypass_uses import put_number_back
 from services.identity.store.devices import end_devices
-from services.identity.store.notices import NoticeStore
 from services.identity.store.sessions import end_sessions
 
 _LOCK_USER = "SELECT 1 FROM app_user WHERE id = %s FOR UPDATE"
 
 
 class RecoveryStore:
-    def __init__(self, database: Database, notices: NoticeStore) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._notices = notices
 
     async def end_everything(self, user_id: UserId, at: datetime, event: AuditEvent | None = None) -> None:
         """Ends the user's sessions, waiting ones too, and forgets their browsers."""
@@ -30,16 +26,6 @@ class RecoveryStore:
             await end_devices(connection, user_id, at, "suspended")
             if event is not None:
                 await record(connection, event)
-
-    async def bypass_granted(self, user_id: UserId, notices: Sequence[Notice]) -> None:
-        """Marks the user's living sessions: whoever proves a factor in one has no need of the bypass any more. With
-        it, what is told of the grant."""
-        async with self._database.transaction() as connection:
-            await connection.execute(
-                "UPDATE session SET ends_bypass = true WHERE user_id = %s AND ended_at IS NULL", [user_id]
-            )
-            await self._notices.put(connection, notices)
-        self._notices.ring()
 
     async def undo(self, user_id: UserId, bypass_id: BypassId, event: AuditEvent) -> bool:
         """The same, takes the password and the unused links away, and puts the number on file back as it was when the

@@ -15,8 +15,11 @@ from services.identity.store.numbers import PhoneNumbers
 from services.identity.store.session_rows import SESSION_COLUMNS, SIGNED_IN, session_from, signed_in_from
 from services.identity.store.session_statements import LOCK_USER
 
-CONFIRMS_FOR = timedelta(seconds=5)
-"""Longer than any confirmation takes: whoever has not finished by then never will."""
+CONFIRMS_FOR = timedelta(seconds=20)
+"""Longer than the deadlines of all that a confirmation asks for together. Whoever has not finished by then finds that
+another has begun, and gets no token (`Rotation.claimed_at`): time alone decides nothing."""
+OTP_GOES_ON_FOR = timedelta(seconds=5)
+"""Longer than otp can still be at a confirmation that nobody waits for any more."""
 
 _KEPT = (
     f"{SIGNED_IN} JOIN replaced_token r ON r.session_id = s.id"
@@ -99,12 +102,16 @@ class ReplyStore:
         return session_from(row), has_device
 
     async def claim(self, session: Session, at: datetime) -> bool:
-        """Whether no other confirmation under a key is under way in this session. This one is, from now on."""
+        """Whether no other confirmation is under way in this session. This one is, from now on."""
         values = {"id": session.id, "digest": session.token_digest, "at": at, "stale": at - CONFIRMS_FOR}
         async with self._database.connection() as connection:
             return (await connection.execute(_CLAIM, values)).rowcount == 1
 
-    async def release(self, session_id: SessionId) -> None:
-        """The confirmation under way is over."""
+    async def release(self, session_id: SessionId, claimed_at: datetime, free_at: datetime | None = None) -> None:
+        """The confirmation that was claimed then is over. `free_at`: it is, but nobody else may begin one before."""
+        since = free_at - CONFIRMS_FOR if free_at else None
         async with self._database.connection() as connection:
-            await connection.execute("UPDATE session SET confirming_since = NULL WHERE id = %s", [session_id])
+            await connection.execute(
+                "UPDATE session SET confirming_since = %s WHERE id = %s AND confirming_since = %s",
+                [since, session_id, claimed_at],
+            )

@@ -35,18 +35,12 @@ class Rotation:
     enrol_after_proof: bool = False
     waiting_until: datetime | None = None
     idle_minutes: int | None = None
-    end_others: EndCause | None = None
-    """End the user's other sessions, waiting ones too, with this cause."""
-    end_devices: str | None = None
-    """Forget the user's remembered browsers, with this cause."""
     remembered: NewDevice | None = None
     """The browser in which this is proven, to be remembered in place of the one that opened the session."""
     proven_phone: str | None = None
     """A number that was proven in the same breath."""
     phone_changed: Notice | None = None
     """What is told where that is another number than the one on file."""
-    has_enrolled: bool = False
-    """A second factor was set up by it."""
     seen_in: Client | None = None
     """The browser in which the session is active from now on."""
     notices: Sequence[Notice] = ()
@@ -54,11 +48,14 @@ class Rotation:
     kept: Kept | None = None
     """For a request that came with a key."""
 
+    claimed_at: datetime | None = None
+    """Only while the confirmation that was claimed then is the one under way (`ReplyStore.claim`)."""
+
     @property
     def has_more(self) -> bool:
         """Whether more goes with it than one statement does."""
-        more = (self.end_others, self.end_devices, self.remembered, self.proven_phone)
-        return self.has_enrolled or bool(self.notices) or any(one is not None for one in more)
+        more = (self.remembered, self.proven_phone)
+        return bool(self.notices) or any(one is not None for one in more)
 
 
 def rotation_values(session: Session, rotation: Rotation, event: AuditEvent) -> dict[str, Any]:
@@ -75,6 +72,7 @@ def rotation_values(session: Session, rotation: Rotation, event: AuditEvent) -> 
         "enrol_after_proof": rotation.enrol_after_proof,
         "waiting_until": rotation.waiting_until,
         "idle_minutes": rotation.idle_minutes,
+        "claimed_at": rotation.claimed_at,
         "reply_until": kept.until if kept else None,
         "reply_key_digest": kept.key if kept else None,
         "reply_old_digest": kept.old_digest if kept else None,

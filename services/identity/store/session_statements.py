@@ -29,6 +29,7 @@ ROTATE = (
     " reply_body_digest = %(reply_body_digest)s,"
     " reply_device = %(reply_device)s, confirming_since = NULL"
     " WHERE id = %(id)s AND token_digest = %(old)s AND ended_at IS NULL"
+    " AND (%(claimed_at)s::timestamptz IS NULL OR confirming_since = %(claimed_at)s)"
     f" RETURNING {SESSION_COLUMNS}),"
     " gone AS (INSERT INTO replaced_token (digest, session_id, cause, replaced_at)"
     " SELECT %(old)s, id, %(cause)s, %(at)s FROM rotated),"

@@ -18,8 +18,8 @@ from services.common.audit import AuditEvent
 from services.common.postgres import Connection, Database
 from services.identity.model import Client, EndCause, Session, SessionId, SignedIn, UserId
 from services.identity.notice_words import Notice
-from services.identity.store.bypass_uses import begun, enrolled
-from services.identity.store.devices import end_devices, remember
+from services.identity.store.bypass_uses import begun
+from services.identity.store.devices import remember
 from services.identity.store.notices import NoticeStore
 from services.identity.store.numbers import PhoneNumbers
 from services.identity.store.phone_changes import prove
@@ -122,16 +122,10 @@ class SessionStore:
         row = await cursor.fetchone()
         if row is None:
             return None
-        if rotation.end_others is not None:
-            await end_sessions(connection, session.user_id, rotation.at, rotation.end_others, keep=session.id)
-        elif rotation.waiting_until is None and session.waiting_until is not None:
+        if rotation.waiting_until is None and session.waiting_until is not None:
             await self._end_surplus(connection, session, rotation.new_digest, rotation.at)
-        if rotation.end_devices is not None:
-            await end_devices(connection, session.user_id, rotation.at, rotation.end_devices)
         if rotation.remembered is not None:
             await remember(connection, session, rotation.remembered, rotation.at)
-        if session.bypass_id is not None and rotation.has_enrolled:
-            await enrolled(connection, session, rotation.at)
         await self._notices.put(connection, rotation.notices)
         if rotation.proven_phone is not None:
             told = rotation.phone_changed
@@ -191,25 +185,6 @@ class SessionStore:
                 {"user_id": user_id, "at": at},
             )
             return [session_from(row) for row in await cursor.fetchall()]
-
-    async def forget_proof(self, connection: Connection, session_id: SessionId) -> None:
-        """The factor that the session proved is no more; neither is its proof."""
-        await connection.execute("UPDATE session SET verified_at = NULL, proven_by = NULL WHERE id = %s", [session_id])
-
-    async def factor_removed(
-        self, session: Session, at: datetime, *, was_last: bool, event: AuditEvent, notice: Notice
-    ) -> None:
-        """Ends the user's other sessions and remembered browsers; with the last factor, this session's proof goes
-        too."""
-        async with self._database.transaction() as connection:
-            await connection.execute(LOCK_USER, [session.user_id])
-            await end_devices(connection, session.user_id, at, "factor_changed")
-            await end_sessions(connection, session.user_id, at, EndCause.ENDED, keep=session.id)
-            if was_last:
-                await self.forget_proof(connection, session.id)
-            await self._notices.put(connection, [notice])
-            await audit.record(connection, event)
-        self._notices.ring()
 
     async def has_proven_since(self, user_id: UserId, moment: datetime) -> bool:
         """Whether a second factor of the user was proven in any session since then."""

@@ -14,8 +14,9 @@ from datetime import datetime
 import psycopg
 from psycopg.types.json import Jsonb
 
-from services.common import audit
+from services.common import audit, outbox
 from services.common.audit import AuditEvent
+from services.common.outbox import OutboxEvent
 from services.common.postgres import Connection, Database
 from services.otp.guess_budget import DEFAULT_LIMITS, GuessBudget, GuessLimits
 from services.otp.model import (
@@ -91,6 +92,13 @@ class Telling:
     is_again: bool = False
     """The login has spent this very code before."""
 
+    @property
+    def spends_budget(self) -> OutboxEvent | None:
+        """What follows of a guess that spent the budget."""
+        if not self.verdict.is_budget_newly_spent:
+            return None
+        return self.attempt.caller.announcement("guesses_spent", self.event.at)
+
 
 class HeldAccount:
     """One account under its lock, within one transaction. `account` is None for a user without a row."""
@@ -137,6 +145,8 @@ class HeldAccount:
         """Keeps the verdict and the guess it counted."""
         values = [*self._kept(telling), *self._counted(account), *audit.row(telling.event)]
         await self._connection.execute(_TELL_WRONG, values)
+        if telling.spends_budget is not None:
+            await self.announce(telling.spends_budget)
 
     async def tell_accepted(self, telling: Telling, account: Account) -> None:
         """Keeps the verdict and what it spent, and ends the login's other codes (A54)."""
@@ -169,6 +179,10 @@ class HeldAccount:
 
     async def record(self, event: AuditEvent) -> None:
         await audit.record(self._connection, event)
+
+    async def announce(self, event: OutboxEvent) -> None:
+        """Leaves to identity what follows of this."""
+        await outbox.put(self._connection, event)
 
     def _kept(self, telling: Telling) -> list[object]:
         attempt, verdict = telling.attempt, telling.verdict

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from services.common import audit
+from services.common import audit, outbox
 from services.common.audit import AuditEvent
+from services.common.outbox import OutboxEvent
 from services.common.postgres import Connection, Database
 from services.policy.model import ClinicId, ClinicRule
 from services.policy.refusals import unknown_clinic
@@ -59,6 +60,10 @@ class LockedClinic:
         await self._connection.execute(_COUNT, [self.rule.clinic_id])
         for event in events:
             await audit.record(self._connection, event)
+
+    async def announce(self, event: OutboxEvent) -> None:
+        """Leaves to identity what follows of this."""
+        await outbox.put(self._connection, event)
 
 
 class Clinics:

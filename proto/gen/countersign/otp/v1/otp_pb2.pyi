@@ -70,10 +70,13 @@ class Caller(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    USER_AGENT_FIELD_NUMBER: _builtins.int
     clinic_id: _builtins.str
     user_id: _builtins.str
     session_id: _builtins.str
     address: _builtins.str
+    user_agent: _builtins.str
+    """for whoever is told of what was done; kept until that is followed up"""
     def __init__(
         self,
         *,
@@ -81,10 +84,11 @@ class Caller(_message.Message):
         user_id: _builtins.str = ...,
         session_id: _builtins.str = ...,
         address: _builtins.str = ...,
+        user_agent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "clinic_id", b"clinic_id", "session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "clinic_id", b"clinic_id", "session_id", b"session_id", "user_agent", b"user_agent", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
