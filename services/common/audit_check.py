@@ -32,6 +32,12 @@ _UNSEALED = (
     " AND (SELECT s.position FROM audit_seal s WHERE s.event_seq = e.seq) IS NULL ORDER BY e.seq"
 )
 
+# The trigger that fills in who wrote an event, for everybody and always (O, R: not for everybody; D: off).
+_NAMES_WRITERS = (
+    "SELECT count(*) AS number FROM pg_trigger WHERE tgrelid = 'audit_event'::regclass"
+    " AND tgname = 'audit_event_names_its_writer' AND tgenabled = 'A'"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class KnownHead:
@@ -43,7 +49,7 @@ class KnownHead:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong, and where: `what` is edited, removed, inserted, broken, unsealed or cut."""
+    """What is wrong, and where: `what` is edited, removed, inserted, broken, unsealed, cut or unguarded."""
 
     what: str
     where: str
@@ -90,6 +96,8 @@ class ChainCheck:
                 yield Finding("cut", f"position {known.position}", why)
         async for found in self._unsealed():
             yield found
+        if not await self._number(_NAMES_WRITERS):
+            yield Finding("unguarded", "audit_event", "its trigger is off or gone, so an event may claim any writer")
 
     def _look_at(self, seal: dict[str, Any]) -> list[Finding]:
         position, seq = int(seal["position"]), int(seal["event_seq"])

@@ -87,15 +87,40 @@ async def test_p18_an_event_that_another_role_put_in_is_named_sealed_or_not(seal
     ]
 
 
-async def test_p18_an_event_put_in_among_older_ones_is_named_though_it_claims_the_right_role(sealed: Trail) -> None:
+async def test_p18_an_event_that_claims_the_service_s_role_is_named_with_the_role_that_put_it_in(sealed: Trail) -> None:
+    insert = (
+        "INSERT INTO audit_event (id, at, clinic_id, actor_kind, kind, detail, written_by)"
+        " VALUES (gen_random_uuid(), %s, 'cli_1', 'user', 'delivery.sent', '{}', 'notifier')"
+    )
+    sealed.sql(insert, [NOW])
+    with sealed.postgres.connect(sealed.name) as connection:
+        connection.execute("SET session_replication_role = replica")  # which leaves ordinary triggers out
+        connection.execute(insert, [NOW])
+    assert await sealed.sealer.seal() == 2
+    assert [(found.what, found.why) for found in await sealed.findings()] == [
+        ("inserted", "postgres wrote it, not notifier")
+    ] * 2
+
+
+@pytest.mark.parametrize("change", ["DISABLE TRIGGER USER", "ENABLE REPLICA TRIGGER audit_event_names_its_writer"])
+async def test_p18_a_trail_that_does_not_name_its_writers_is_itself_a_finding(sealed: Trail, change: str) -> None:
+    sealed.sql(f"ALTER TABLE audit_event {change}")
+    assert await sealed.found() == [("unguarded", "audit_event")]
+    sealed.sql("ALTER TABLE audit_event ENABLE ALWAYS TRIGGER audit_event_names_its_writer")
+    assert await sealed.found() == []
+    sealed.sql("DROP TRIGGER audit_event_names_its_writer ON audit_event")
+    assert await sealed.found() == [("unguarded", "audit_event")]
+
+
+async def test_p18_an_event_put_in_among_older_ones_is_named_though_the_right_role_wrote_it(sealed: Trail) -> None:
     with sealed.postgres.connect(sealed.name) as connection:  # a number that a transaction took and did not use
         connection.execute("SELECT nextval(pg_get_serial_sequence('audit_event', 'seq'))")
     await sealed.write(2)
     await sealed.sealer.seal()
     sealed.clock.advance(timedelta(seconds=LATE_SECONDS + 1))
-    sealed.sql(
-        "INSERT INTO audit_event (seq, id, at, clinic_id, actor_kind, kind, detail, written_by) OVERRIDING SYSTEM VALUE"
-        " VALUES (13, gen_random_uuid(), %s, 'cli_1', 'user', 'delivery.sent', '{}', 'notifier')",
+    sealed.as_service(
+        "INSERT INTO audit_event (seq, id, at, clinic_id, actor_kind, kind, detail) OVERRIDING SYSTEM VALUE"
+        " VALUES (13, gen_random_uuid(), %s, 'cli_1', 'user', 'delivery.sent', '{}')",
         [NOW],
     )
     event = sealed.event(13)

@@ -43,8 +43,34 @@ def test_p18_no_role_of_a_service_can_change_or_forge_its_trail(
     assert allowed(url, password, [*read, event, seal, *change]) == [*read, event]
     assert allowed(*sealer_of(service, url), [*read, event, seal, *change]) == [*read, seal]
     owner = url.replace(f"user={service}", f"user={service}_owner")
-    kept_from = [one for one in change if not one.startswith("ALTER")]
+    kept_from = [event, seal, *(one for one in change if not one.startswith("ALTER"))]
     assert allowed(owner, f"{service}-owner-password", kept_from) == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_p18_the_database_says_which_role_wrote_an_event_whatever_the_event_claims(
+    each_database: dict[str, tuple[str, str]], postgres: EmbeddedPostgres, service: str
+) -> None:
+    """The migrations' role, which owns the table, cannot lift that without altering it; a service's role not at all."""
+    url, password = each_database[service]
+    owner = url.replace(f"user={service}", f"user={service}_owner"), f"{service}-owner-password"
+    event = (
+        "INSERT INTO audit_event (id, at, actor_kind, kind, detail, written_by)"
+        f" VALUES (gen_random_uuid(), now(), 'user', 'a.claimed', '{{}}', '{service}')"
+    )
+    off = [f"ALTER TABLE audit_event {verb} TRIGGER audit_event_names_its_writer" for verb in ("DISABLE", "ENABLE")]
+    drop = ["DROP TRIGGER audit_event_names_its_writer ON audit_event", "DROP FUNCTION audit_event_names_its_writer"]
+    replace = [
+        "CREATE OR REPLACE FUNCTION audit_event_names_its_writer() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'"
+    ]
+    assert allowed(url, password, [event, *off, *drop, *replace, "SET session_replication_role = replica"]) == [event]
+    with psycopg.connect(owner[0], password=owner[1], autocommit=True) as connection:
+        connection.execute(f"GRANT INSERT ON audit_event TO {service}_owner")  # its own to give
+        connection.execute(event)  # type: ignore[arg-type]
+        connection.execute(f"REVOKE INSERT ON audit_event FROM {service}_owner")
+    with psycopg.connect(url, password=password) as connection:
+        writers = connection.execute("SELECT written_by FROM audit_event WHERE kind = 'a.claimed' ORDER BY seq")
+        assert writers.fetchall() == [(service,), (f"{service}_owner",)]
 
 
 def test_p22_a_sealer_reaches_the_trail_of_its_own_service_and_nothing_else(

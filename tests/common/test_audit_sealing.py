@@ -113,9 +113,9 @@ async def opened(*databases: Database) -> AsyncIterator[None]:
 
 async def test_a_new_sealer_seals_a_long_backlog_in_order(trail: Trail) -> None:
     """As after an upgrade: thousands of events without a seal."""
-    trail.sql(
-        "INSERT INTO audit_event (id, at, clinic_id, actor_kind, kind, detail, written_by)"
-        " SELECT gen_random_uuid(), %s, 'cli_1', 'user', 'delivery.sent', '{}', 'notifier'"
+    trail.as_service(
+        "INSERT INTO audit_event (id, at, clinic_id, actor_kind, kind, detail)"
+        " SELECT gen_random_uuid(), %s, 'cli_1', 'user', 'delivery.sent', '{}'"
         " FROM generate_series(1, 2300)",
         [NOW],
     )

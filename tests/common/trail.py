@@ -52,6 +52,11 @@ class Trail:
             cursor.execute(query, values or [])
             return cursor.fetchall() if cursor.description else []
 
+    def as_service(self, query: str, values: list[Any]) -> None:
+        """One statement through the service's own role."""
+        with psycopg.connect(self.url, password=self.password) as connection:
+            connection.execute(query, values)  # type: ignore[arg-type]
+
     def event(self, seq: int) -> str:
         return str(self.sql("SELECT id::text AS id FROM audit_event WHERE seq = %s", [seq])[0]["id"])
 
