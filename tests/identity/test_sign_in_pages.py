@@ -174,6 +174,23 @@ async def test_r20_the_page_follows_the_text_until_nothing_changes_any_more(text
     assert "We sent six digits to" in plain(early), "the code that was sent can still be typed"
 
 
+async def test_a51_after_the_last_text_of_a_sign_in_none_is_offered_any_more(texted: Person) -> None:
+    stack, visitor = texted.stack, Visitor(texted.stack)
+    stack.clock.advance(timedelta(hours=1))
+    await visitor.sign_in(texted)
+    for _ in range(3):
+        csrf = await visitor.token_in("/code")
+        assert (await visitor.http.post("/code/text", data={"csrf": csrf})).status_code == 303
+        stack.clock.advance(timedelta(seconds=31))
+    shown = await visitor.http.get("/code?method=sms")
+    assert "No more texts are sent for now." in plain(shown)
+    assert "data-wait" not in shown.text
+    assert "Text me a new code" not in shown.text
+    fourth = await visitor.http.post("/code/text", data={"csrf": csrf})
+    assert fourth.status_code == 429
+    assert "No more codes are sent in this sign-in. Sign in again, or use another way." in plain(fourth)
+
+
 async def test_whoever_only_waits_for_a_text_keeps_no_session_alive(texted: Person) -> None:
     stack, visitor = texted.stack, Visitor(texted.stack)
     await visitor.sign_in(texted)

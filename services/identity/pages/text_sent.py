@@ -14,8 +14,8 @@ _LONG_SECONDS = 15 * 60
 
 
 def sent_in_words(request: Request, gateway: Gateway, sent: SmsChallenge) -> dict[str, Any]:
-    """`is_over`: nothing of it changes any more. `wait`: seconds until another may be asked for. `is_last`: so long that
-    nobody waits for it here."""
+    """`is_over`: nothing of it changes any more. `wait`: seconds until another may be asked for. `is_last`: so long
+    that nobody waits for it here."""
     now = gateway.clock.now()
     status, detail = ("expired", "") if sent.expires_at <= now else (sent.delivery_status, sent.delivery_detail)
     wait = max(0, -int((now - sent.resend_after).total_seconds() // 1))
