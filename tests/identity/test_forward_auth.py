@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from services.identity.pages.wanted import prefers_html
 from services.identity.model import Scope
+from services.identity.pages.wanted import prefers_html
 from services.identity.return_to import checked, of_forwarded
 from tests.identity.people import Person, SomeClinic, Stack, slug_of
 
