@@ -22,9 +22,13 @@ def browser() -> Iterator[Browser]:
         yield opened
 
 
-@pytest.fixture(params=["phone", "desk"])
+pytestmark = pytest.mark.local_only("what axe judges is the same pages on either stack")
+
+
+@pytest.fixture
 def surfer(browser: Browser, clinic: Clinic, request: pytest.FixtureRequest) -> Iterator[Surfer]:
-    opened = Surfer(browser, clinic.stack, viewport=PHONE if request.param == "phone" else DESK)
+    """On a phone's screen, where a test does not ask for a desk's."""
+    opened = Surfer(browser, clinic.stack, viewport=getattr(request, "param", PHONE))
     yield opened
     opened.close()
 
@@ -110,6 +114,7 @@ def test_a_text_that_is_waited_for(surfer: Surfer, clinic: Clinic) -> None:
     page.wait_for_url("**/me*")
 
 
+@pytest.mark.parametrize("surfer", [PHONE, DESK], indirect=True, ids=["phone", "desk"])
 def test_pages_of_an_administrator(surfer: Surfer, clinic: Clinic) -> None:
     person = clinic.person()
     clinic.enrolled()

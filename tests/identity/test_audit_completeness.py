@@ -58,6 +58,10 @@ PASSING = {
     # What is to be followed up is written with its change; that it was is no change of anybody's.
     ("outbox", "DELETE"),
     ("settled_event", "INSERT"),
+    (
+        "number_mark",
+        "INSERT",
+    ),  # of the number on the account, which an event is about; one that is missing is made later
 }
 # Refused before any record was touched; the refusal itself is what the event tells. What was set up is otp's record; it
 # is followed up here, where it may be that no session and no browser has to end.
