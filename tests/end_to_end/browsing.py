@@ -1,6 +1,8 @@
 """A real browser in front of the stack, watched: whatever a page asks of another origin, says in the console or breaks
-of its own policy fails the test. And what a page is checked for on the way: axe's rules in light and dark, its width
-and its weight.
+of its own policy fails the test. It is used with a mouse or with the keyboard alone. And what a page is checked for on
+the way: axe's rules in light and dark, its width and its weight.
+
+Invariant: with the keyboard alone nothing is reached but by the Tab key, and what has the focus shows it.
 """
 
 import json
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, Response, sync_playwright
 
 from tests.end_to_end.client import Person
 from tests.end_to_end.stack import Stack
@@ -40,8 +42,9 @@ def chromium(*more: str) -> Iterator[Browser]:
 class Surfer:
     """One person's browser: its pages, and what they did that they should not have."""
 
-    def __init__(self, browser: Browser, stack: Stack, **options: Any) -> None:
+    def __init__(self, browser: Browser, stack: Stack, *, has_mouse: bool = True, **options: Any) -> None:
         self.stack = stack
+        self.has_mouse = has_mouse
         given: dict[str, Any] = {"viewport": DESK, "locale": "en-GB", "device_scale_factor": 2}
         given |= options
         self.context: BrowserContext = browser.new_context(**given)
@@ -60,18 +63,79 @@ class Surfer:
 
     def sign_in(self, person: Person) -> Page:
         page = self.go(f"/c/{person.clinic}")
-        page.locator("#email").fill(person.email)
-        page.locator("#password").fill(person.password)
-        page.locator("main form button").first.click()
+        self.fill("#email", person.email)
+        self.fill("#password", person.password)
+        self.press("main form button")
         return page
 
     def give(self, code: str) -> None:
         """Types a code; where scripts run it goes off by itself, unless it mends a wrong one."""
-        box = self.page.locator("#code")
-        is_mending = box.input_value() != ""
-        box.fill(code)
+        is_mending = self.page.locator("#code").input_value() != ""
+        self.fill("#code", code)
         if is_mending or not self.has_scripts:
-            self.page.locator("form:has(#code) button").first.click()
+            self.press("form:has(#code) button")
+
+    # What a hand does, each at the first element that fits: a selector, which is the same in every language.
+
+    def fill(self, where: str, text: str) -> None:
+        """Types into a field, over what is there. Dates and times as their field's value is written."""
+        field = self._found(where)
+        if self.has_mouse or field.get_attribute("type") in ("date", "time", "datetime-local"):
+            field.fill(text)
+            return
+        self._reach(field)
+        self.page.keyboard.press("Control+A")
+        self.page.keyboard.press("Delete")
+        self.page.keyboard.type(text)
+
+    def press(self, where: str) -> None:
+        """A button, a link, or the line that unfolds something."""
+        target = self._found(where)
+        if self.has_mouse:
+            target.click()
+            return
+        self._reach(target)
+        self.page.keyboard.press("Enter")
+
+    def tick(self, where: str, on: bool = True) -> None:
+        """A tick box; one that stands so already is left alone."""
+        box = self._found(where)
+        if box.is_checked() == on:
+            return
+        if self.has_mouse:
+            box.set_checked(on)
+            return
+        self._reach(box)
+        self.page.keyboard.press("Space")
+        assert box.is_checked() == on
+
+    def choose(self, where: str, value: str) -> None:
+        """One entry of a drop-down."""
+        menu = self._found(where)
+        if self.has_mouse:
+            menu.select_option(value)
+            return
+        self._reach(menu)
+        self.page.keyboard.press("Home")
+        for _ in range(menu.locator("option").count()):
+            if menu.input_value() == value:
+                return
+            self.page.keyboard.press("ArrowDown")
+        assert menu.input_value() == value
+
+    def _found(self, where: str) -> Locator:
+        found = self.page.locator(where).first
+        found.wait_for()
+        return found
+
+    def _reach(self, target: Locator) -> None:
+        """By the Tab key, once around the page at most; whoever watches must see where it has got to."""
+        for _ in range(2 + self.page.locator(_STOPS).count()):
+            if target.evaluate("element => element === document.activeElement"):
+                assert target.evaluate(_SHOWS_FOCUS), f"nothing shows the focus on {target}"
+                return
+            self.page.keyboard.press("Tab")
+        raise AssertionError(f"the Tab key does not lead to {target} on {self.page.url}")
 
     def scanned(self, folder: Path) -> str:
         """The text of the QR code that is on the screen."""
@@ -120,3 +184,8 @@ class Surfer:
 
 
 _LOADED = "performance.getEntriesByType('resource').map(each => each.name)"
+_STOPS = "a, button, input, select, textarea, summary, [tabindex]"
+_SHOWS_FOCUS = """element => {
+  const style = getComputedStyle(element);
+  return element.matches(":focus-visible") && (parseFloat(style.outlineWidth) >= 2 && style.outlineStyle !== "none");
+}"""

@@ -7,12 +7,15 @@ Invariant: tests share no person, so that none spends another's codes, guesses o
 import contextlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
+from tests.end_to_end.browsing import Surfer, chromium
 from tests.end_to_end.clinics import Clinic, ClinicMaker
+from tests.end_to_end.manners import Manner
 from tests.end_to_end.stack import ComposeStack, LocalStack, Stack, local_stack
 
 COMPOSE = os.environ.get("STACK") == "compose"
@@ -95,3 +98,31 @@ def clinic(clinics: ClinicMaker) -> Clinic:
 def shared(clinics: ClinicMaker) -> Clinic:
     """A clinic without any rule, which nobody changes; each test makes its own people in it."""
     return clinics.take()
+
+
+OpenBrowser = Callable[[], Surfer]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def surfers(browser: Browser, clinic: Clinic, manner: Manner) -> Iterator[OpenBrowser]:
+    """Opens a browser of its own for each person, all used in the same manner."""
+    opened: list[Surfer] = []
+
+    def open_one() -> Surfer:
+        opened.append(Surfer(browser, clinic.stack, **manner.options))
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def surfer(surfers: OpenBrowser) -> Surfer:
+    return surfers()

@@ -1,0 +1,35 @@
+"""The manners in which a flow of pages is played: at a desk with a mouse; on a phone's screen, in German, without
+scripts; and with the keyboard alone. Each of them alone, where all figures are wanted.
+
+A flow says what to do by selectors, which hold in every language. A test under `in_every_manner` takes `surfer`, or
+`surfers` for several people at once (conftest.py), and is played in each manner; on Compose only at the desk.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.browsing import PHONE
+
+
+@dataclass(frozen=True)
+class Manner:
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    marks: tuple[pytest.MarkDecorator, ...] = ()
+
+
+_LOCAL = pytest.mark.local_only("flows in German, on a phone's screen, without scripts and by keyboard: the same pages")
+_PHONE = {"viewport": PHONE, "has_touch": True, "is_mobile": True}
+MANNERS = (
+    Manner("desk"),
+    Manner("keyboard", {"has_mouse": False}, (_LOCAL,)),
+    Manner("phone-german-no-scripts", {**_PHONE, "locale": "de-DE", "java_script_enabled": False}, (_LOCAL,)),
+    Manner("phone", _PHONE, (_LOCAL, pytest.mark.full)),
+    Manner("german", {"locale": "de-DE"}, (_LOCAL, pytest.mark.full)),
+    Manner("no-scripts", {"java_script_enabled": False}, (_LOCAL, pytest.mark.full)),
+)
+in_every_manner = pytest.mark.parametrize(
+    "manner", [pytest.param(each, id=each.name, marks=each.marks) for each in MANNERS]
+)
