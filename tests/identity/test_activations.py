@@ -134,6 +134,26 @@ async def test_a36_a_reset_opens_no_session_ends_all_and_leaves_the_second_facto
     assert (await person.prove()).status_code == 200
 
 
+async def test_a37_nobody_makes_a_link_for_themselves_by_any_way_but_an_administrator(
+    admin: Person, clinic: SomeClinic
+) -> None:
+    """Not by the page for a forgotten password either: it says whom to ask, and takes nothing."""
+    person = await clinic.person()
+    await person.sign_in()
+    stack, page = admin.stack, f"/c/{clinic.slug}/forgotten"
+    assert (await stack.call("GET", page)).status_code == 200
+    for method in ("POST", "PUT", "PATCH"):
+        assert (await stack.call(method, page)).status_code == 405
+    reset = f"/v1/users/{person.id}/password-reset"
+    assert (await person.call("POST", reset)).status_code == 403
+    assert (await stack.call("POST", reset)).status_code == 401
+    made = await admin.call("GET", f"/v1/audit-events?kind=password.reset_offered&user={person.id}")
+    assert (made.status_code, made.json()["events"]) == (200, [])
+    await offered(admin, person)
+    made = await admin.call("GET", f"/v1/audit-events?kind=password.reset_offered&user={person.id}")
+    assert len(made.json()["events"]) == 1
+
+
 async def test_a_reset_gives_the_guesses_back_once_it_is_used(admin: Person, clinic: SomeClinic) -> None:
     person = await clinic.person()
     await person.sign_in()
