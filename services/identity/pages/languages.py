@@ -9,6 +9,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -103,7 +104,9 @@ def _weight(text: str) -> float:
         return 0.0
 
 
+@cache
 def _catalogue(language: str) -> NullTranslations:
+    """Read once a process: it takes half a second of processor."""
     path = _FOLDER / f"{language}.po"
     if language == ENGLISH or not path.exists():
         return NullTranslations()
