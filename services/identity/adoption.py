@@ -1,6 +1,7 @@
 """Who has a second factor and who lacks one: the list of a clinic's people, page by page or whole, with what otp knows
 and policy has set of each. Peers are asked for many at a time, so that a clinic of ten thousand is listed, too."""
 
+import asyncio
 import base64
 import binascii
 from collections.abc import AsyncIterator, Sequence
@@ -117,18 +118,15 @@ class Adoption:
             place = Place(batch[-1].created_at, batch[-1].id)
 
     async def counts(self, clinic_id: ClinicId) -> Counts:
-        counts = Counts()
-        people = [person for person in await self._roster.people(clinic_id) if not person.is_disabled]
-        now = self._clock.now()
-        for start in range(0, len(people), _BATCH):
-            batch = people[start : start + _BATCH]
-            ids = [person.id for person in batch]
-            factors = await self._otp.factors(ids)
-            settings = await self._settings.user_settings(clinic_id, ids)
-            counts.total += len(batch)
-            counts.enrolled += sum(bool(held.factors) for held in factors)
-            counts.exempt += sum(one.is_exempt(now) for one in settings)
-            counts.without_phone += sum(not person.has_phone for person in batch)
+        enabled, now = await self._roster.enabled(clinic_id), self._clock.now()
+        counts = Counts(total=len(enabled.ids), without_phone=enabled.without_phone)
+        for start in range(0, counts.total, _BATCH):
+            ids = enabled.ids[start : start + _BATCH]
+            enrolled, exempt = await asyncio.gather(
+                self._otp.count_enrolled(ids), self._settings.count_exempt(clinic_id, ids, now)
+            )
+            counts.enrolled += enrolled
+            counts.exempt += exempt
         counts.missing = counts.total - counts.enrolled
         return counts
 
@@ -137,8 +135,7 @@ class Adoption:
             return []
         ids = [user.id for user in users]
         now = self._clock.now()
-        factors = await self._otp.factors(ids)
-        settings = await self._settings.user_settings(clinic_id, ids)
+        factors, settings = await asyncio.gather(self._otp.factors(ids), self._settings.user_settings(clinic_id, ids))
         return [
             Member(user, held, one, one.is_exempt(now))
             for user, held, one in zip(users, factors, settings, strict=True)

@@ -32,6 +32,10 @@ class Factors:
             for user_id, account in zip(user_ids, found, strict=True)
         ]
 
+    async def count_enrolled(self, user_ids: Sequence[UserId]) -> int:
+        """How many of them have a factor, be it suspended."""
+        return await self._accounts.count_enrolled(user_ids)
+
     async def epoch(self, clinic_id: ClinicId) -> int:
         """While it stands still, everybody in the clinic has the factors and the backup codes they had. What every code
         moves (the guess budget, when a factor was last used) it does not count."""

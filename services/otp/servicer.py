@@ -1,5 +1,6 @@
 """The otp contract on gRPC: translates, decides nothing. Only identity may call it."""
 
+from collections.abc import Sequence
 from datetime import UTC
 from typing import Any
 
@@ -64,12 +65,14 @@ class OtpServicer(otp_pb2_grpc.OtpServicer):
     async def GetFactors(  # noqa: N802
         self, request: otp_pb2.GetFactorsRequest, context: Any
     ) -> otp_pb2.GetFactorsResponse:
-        if len(request.user_ids) > _MOST_USERS:
-            raise wire.invalid("user_ids", f"holds more than {_MOST_USERS}")
-        user_ids = [UserId(wire.checked_id("user_ids", user_id)) for user_id in request.user_ids]
         now = self._clock.now()
-        accounts = await self._factors.of_users(user_ids)
+        accounts = await self._factors.of_users(_users(request.user_ids))
         return otp_pb2.GetFactorsResponse(users=[wire.wire_factors(account, now) for account in accounts])
+
+    async def CountEnrolled(  # noqa: N802
+        self, request: otp_pb2.CountEnrolledRequest, context: Any
+    ) -> otp_pb2.CountEnrolledResponse:
+        return otp_pb2.CountEnrolledResponse(count=await self._factors.count_enrolled(_users(request.user_ids)))
 
     async def GetFactorsEpoch(  # noqa: N802
         self, request: otp_pb2.GetFactorsEpochRequest, context: Any
@@ -167,3 +170,9 @@ class OtpServicer(otp_pb2_grpc.OtpServicer):
             wire.cause(request.cause),
         )
         return otp_pb2.ResetGuessBudgetResponse()
+
+
+def _users(user_ids: Sequence[str]) -> list[UserId]:
+    if len(user_ids) > _MOST_USERS:
+        raise wire.invalid("user_ids", f"holds more than {_MOST_USERS}")
+    return [UserId(wire.checked_id("user_ids", user_id)) for user_id in user_ids]

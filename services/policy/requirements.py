@@ -64,6 +64,10 @@ class Requirements:
             SettingWithBypass(standing.settings.get(user_id), standing.bypasses.get(user_id)) for user_id in user_ids
         ]
 
+    async def count_exempt(self, clinic_id: ClinicId, user_ids: Sequence[UserId]) -> int:
+        """How many of them are exempt now."""
+        return await self._standings.count_exempt(clinic_id, user_ids, self._clock.now())
+
     async def change(
         self, clinic_id: ClinicId, user_id: UserId, actor: Actor, change: SettingChange, administrators: Administrators
     ) -> SettingWithBypass:

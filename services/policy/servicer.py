@@ -110,6 +110,12 @@ class PolicyServicer(policy_pb2_grpc.PolicyServicer):
             ]
         )
 
+    async def CountExempt(  # noqa: N802
+        self, request: policy_pb2.CountExemptRequest, context: Any
+    ) -> policy_pb2.CountExemptResponse:
+        clinic_id, user_ids = ClinicId(request.clinic_id), [UserId(user_id) for user_id in request.user_ids]
+        return policy_pb2.CountExemptResponse(count=await self._requirements.count_exempt(clinic_id, user_ids))
+
     async def SetRequirement(  # noqa: N802
         self, request: policy_pb2.SetRequirementRequest, context: Any
     ) -> policy_pb2.UserSettings:

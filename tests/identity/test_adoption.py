@@ -9,6 +9,7 @@ import pytest
 
 from services.identity.api import csv_lines
 from tests.identity.people import NOW, Person, SomeClinic, Stack, slug_of
+from tests.identity.test_marks import as_of_an_older_version
 from tests.identity.test_preview import otp_database
 
 __all__ = ["otp_database"]
@@ -52,6 +53,9 @@ async def test_everybodys_state_is_listed_filtered_and_counted(admin: Person, cl
     counted = (await admin.call("GET", "/v1/users?counts=true&limit=1")).json()["counts"]
     assert counted == {"total": 5, "enrolled": 2, "missing": 3, "exempt": 3, "without_phone": 4}
     assert "counts" not in (await admin.call("GET", "/v1/users")).json()
+    for service, method in (("otp", "CountEnrolled"), ("policy", "CountExempt")):
+        as_of_an_older_version(admin.stack, service, method)
+        assert (await admin.call("GET", "/v1/users?counts=true&limit=1")).json()["counts"] == counted, "while upgrading"
     admin.stack.clock.advance(timedelta(minutes=3))
     assert await ids("exempt") == {exempt.id, enrolled.id}, "an exemption that is over is none"
     assert (await admin.call("GET", "/v1/users?counts=true")).json()["counts"]["exempt"] == 2

@@ -196,10 +196,10 @@ async def test_a_clock_that_is_set_back_makes_nothing_young(person: Person, tall
     assert await person.state() == "enrolment_required"
 
 
-def as_of_an_older_version(stack: Stack, service: str) -> None:
-    """The peer answers the epoch's call as a version that does not have it."""
+def as_of_an_older_version(stack: Stack, service: str, method: str = "") -> None:
+    """The peer answers the method's call (of the epoch, else) as a version that does not have it."""
     peer: Any = getattr(stack.gateway, service)._peer
-    method, response = {
+    epochs, response = {
         "otp": ("GetFactorsEpoch", otp_pb2.GetFactorsEpochResponse),
         "policy": ("GetEpoch", policy_pb2.GetEpochResponse),
     }[service]
@@ -209,7 +209,7 @@ def as_of_an_older_version(stack: Stack, service: str) -> None:
         request_serializer=lambda request: request.SerializeToString(),
         response_deserializer=response.FromString,
     )
-    setattr(peer.stub, method, unknown)
+    setattr(peer.stub, method or epochs, unknown)
 
 
 @pytest.mark.parametrize("service", ["otp", "policy"])

@@ -14,7 +14,7 @@ from countersign.otp.v1 import otp_pb2
 from services.common.errors import ErrorCode, ServiceError
 from services.otp import backup_codes
 from tests.otp.conftest import CLINIC, PHONE, Otp, Person, fresh, result
-from tests.otp.test_suspended import remove_all, suspend
+from tests.otp.test_suspended import count_enrolled, remove_all, suspend
 
 Step = Callable[[Person], Awaitable[object]]
 
@@ -115,6 +115,7 @@ WAYS: dict[str, list[tuple[Step, int]]] = {
         (spend_twice, 1),
     ],
     "GetFactors": [(lambda person: person.factors(), 0)],
+    "CountEnrolled": [(lambda person: count_enrolled(person.otp, person.user_id), 0)],
     "GetFactorsEpoch": [(lambda person: epoch_of(person.otp), 0)],
     "StartTotpEnrolment": [(lambda person: person.start_totp(), 0)],
     "GetTotpEnrolment": [],  # reads a row of another table, and needs one

@@ -20,6 +20,13 @@ async def remove_all(person: Person) -> Any:
     return await person.otp.call("RemoveAllFactors", request)
 
 
+async def count_enrolled(otp: Otp, *user_ids: str) -> int:
+    answer: otp_pb2.CountEnrolledResponse = await otp.call(
+        "CountEnrolled", otp_pb2.CountEnrolledRequest(user_ids=user_ids)
+    )
+    return answer.count
+
+
 def error(caught: pytest.ExceptionInfo[ServiceError]) -> ErrorCode:
     return caught.value.code
 
@@ -48,6 +55,22 @@ async def test_a_suspended_factor_answers_no_code_and_still_counts(otp: Otp) -> 
             await forbidden
         assert error(caught) is ErrorCode.CONFLICT
     assert [factor.suspended for factor in (await person.factors()).factors] == [True, True]
+
+
+async def test_whoever_has_a_factor_is_counted_and_a_suspended_one_too(otp: Otp) -> None:
+    by_app, by_text = await otp.user().enrol_totp(), await otp.user().enrol_sms()
+    without = otp.user()
+    await without.start_totp()
+    ids = [by_app.user_id, by_text.user_id, without.user_id, "usr_nobody"]
+    assert await count_enrolled(otp, *ids) == 2
+    await suspend(by_app)
+    assert await count_enrolled(otp, *ids) == 2
+    await remove_all(by_app)
+    assert await count_enrolled(otp, *ids) == 1
+    assert await count_enrolled(otp) == 0
+    with pytest.raises(ServiceError) as caught:
+        await count_enrolled(otp, *(f"usr_{n}" for n in range(1001)))
+    assert error(caught) is ErrorCode.INVALID_REQUEST
 
 
 async def test_a_code_accepted_before_is_not_accepted_again_once_factors_are_suspended(otp: Otp) -> None:

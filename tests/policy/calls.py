@@ -73,6 +73,11 @@ def on_from(moment: datetime | None) -> policy_pb2.ScheduleChange:
     return policy_pb2.ScheduleChange(enforce_from=stamp(moment) if moment else None)
 
 
+async def count_exempt(policy: Service, clinic_id: str, user_ids: Sequence[str] = ("usr_1",)) -> int:
+    request = policy_pb2.CountExemptRequest(clinic_id=clinic_id, user_ids=user_ids)
+    return (await policy.peer.call(policy.peer.stub.CountExempt, request)).count
+
+
 async def put_hold(
     policy: Service,
     clinic_id: str,

@@ -12,6 +12,7 @@ from countersign.policy.v1 import policy_pb2
 from services.common.errors import ErrorCode
 from tests.policy.calls import (
     change,
+    count_exempt,
     create,
     decide,
     end_bypass,
@@ -75,6 +76,7 @@ READS: dict[str, Step] = {
     "Preview": preview,
     "ListHolds": list_holds,
     "GetUserSettings": settings,
+    "CountExempt": count_exempt,
 }
 # Call → (what must stand before it, the call), each in as many ways as it has.
 CHANGES: dict[str, list[tuple[Step, Step]]] = {

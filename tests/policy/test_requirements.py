@@ -11,6 +11,7 @@ from tests.policy.calls import (
     ADMIN,
     OPERATOR,
     change,
+    count_exempt,
     create,
     decide,
     events_of,
@@ -58,6 +59,19 @@ async def test_required_obliges_one_person_and_an_exemption_lifts_the_duty_until
     assert holder.outcome == policy_pb2.Decision.OUTCOME_SECOND_FACTOR
     policy.clock.set(NOW + DAY)
     assert (await decide(policy, subject(clinic_id)))[0].outcome == ENROL
+
+
+async def test_the_exempt_are_counted_until_their_exemption_ends(policy: Service) -> None:
+    clinic_id, other = (await create(policy)).clinic_id, (await create(policy)).clinic_id
+    for clinic, user, until in ((clinic_id, "usr_1", None), (clinic_id, "usr_2", NOW + DAY), (other, "usr_3", None)):
+        await exempt(policy, clinic, user, until=until)
+    await set_requirement(policy, clinic_id, "usr_4", requirement=REQUIRED)
+    everyone = ["usr_1", "usr_2", "usr_3", "usr_4", "usr_5"]
+    assert await count_exempt(policy, clinic_id, everyone) == 2
+    assert await count_exempt(policy, clinic_id, ["usr_2", "usr_5"]) == 1
+    policy.clock.set(NOW + DAY)
+    assert await count_exempt(policy, clinic_id, everyone) == 1
+    assert await count_exempt(policy, new_clinic_id(), everyone) == 0
 
 
 async def test_what_is_left_out_stays_and_what_belonged_to_the_exemption_ends_with_it(policy: Service) -> None:

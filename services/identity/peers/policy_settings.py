@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from countersign.policy.v1 import policy_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.common.errors import unavailable
+from services.common.errors import ServiceError, unavailable
 from services.common.rpc_client import Peer
+from services.common.rpc_errors import is_unknown_method
 from services.identity.model import (
     BypassId,
     Clinic,
@@ -88,6 +89,17 @@ class PolicySettingsPeer:
         if [found.user_id for found in response.users] != list(user_ids):
             raise unavailable("policy")
         return [_user_settings(found) for found in response.users]
+
+    async def count_exempt(self, clinic_id: ClinicId, user_ids: Sequence[UserId], at: datetime) -> int:
+        """How many of them are exempt now, which is `at`."""
+        request = policy_pb2.CountExemptRequest(clinic_id=clinic_id, user_ids=user_ids)
+        try:
+            response = await self._peer.call(self._peer.stub.CountExempt, request, _SECONDS, repeatable=True)
+        except ServiceError as error:
+            if is_unknown_method(error):  # a policy of before this question
+                return sum(one.is_exempt(at) for one in await self.user_settings(clinic_id, user_ids))
+            raise
+        return response.count
 
     async def set_requirement(
         self,

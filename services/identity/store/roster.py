@@ -25,6 +25,14 @@ class Listed:
     is_disabled: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Enabled:
+    """The clinic's people who are not disabled, and how many of them have no number on file."""
+
+    ids: list[UserId]
+    without_phone: int
+
+
 class RosterStore:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -48,6 +56,16 @@ class RosterStore:
                 )
                 for row in await cursor.fetchall()
             ]
+
+    async def enabled(self, clinic_id: ClinicId) -> Enabled:
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT coalesce(array_agg(id), '{}') AS ids, count(*) FILTER (WHERE phone IS NULL) AS without_phone"
+                " FROM app_user WHERE clinic_id = %s AND disabled_at IS NULL",
+                [clinic_id],
+            )
+            row = await cursor.fetchone()
+        return Enabled([UserId(one) for one in row["ids"]], row["without_phone"]) if row else Enabled([], 0)
 
     async def names(self, clinic_id: ClinicId, ids: Sequence[str]) -> dict[str, str]:
         """The names of those of the clinic among `ids`."""

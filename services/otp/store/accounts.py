@@ -64,6 +64,7 @@ _SAVE_FACTORS = (
     " sms_enrolled_at = %s, sms_last_used_at = %s, backup_codes_left = %s, backup_codes_generated_at = %s,"
     " suspended_at = %s WHERE user_id = %s"
 )
+_COUNT_ENROLLED = "SELECT count(*) AS n FROM account WHERE user_id = ANY(%s) AND num_nonnulls(totp_id, sms_id) > 0"
 _EPOCH = "SELECT epoch FROM factors_epoch WHERE clinic_id = %s"
 _VERDICT = f"SELECT {rows.VERDICT_COLUMNS} FROM verdict WHERE user_id = %s AND attempt_id = %s"  # noqa: S608
 _ACCEPTED_ELSEWHERE = (
@@ -266,6 +267,12 @@ class Accounts:
             cursor = await connection.execute(_SELECT_MANY, [list(user_ids)])
             found = {row["user_id"]: rows.account(row, self._limits) for row in await cursor.fetchall()}
         return [found.get(user_id) for user_id in user_ids]
+
+    async def count_enrolled(self, user_ids: Sequence[UserId]) -> int:
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(_COUNT_ENROLLED, [list(user_ids)])
+            row = await cursor.fetchone()
+            return row["n"] if row else 0
 
     async def factors_epoch(self, clinic_id: ClinicId) -> int:
         """Counts what has changed the factors of anybody in the clinic (migration 0004)."""

@@ -22,6 +22,10 @@ _READ = (
     " FROM clinic_rule r WHERE r.clinic_id = ANY(%(clinic_ids)s)"
 )
 
+_COUNT_EXEMPT = (
+    "SELECT count(*) AS n FROM user_setting WHERE clinic_id = %s AND user_id = ANY(%s)"
+    " AND requirement = 'exempt' AND (expires_at IS NULL OR expires_at > %s)"
+)
 _EPOCH = "SELECT epoch FROM clinic_rule WHERE clinic_id = %s"
 
 
@@ -54,6 +58,12 @@ class Standings:
             cursor = await connection.execute(_READ, values)
             found = await cursor.fetchall()
         return {row["clinic_id"]: _standing(row, at) for row in found}
+
+    async def count_exempt(self, clinic_id: ClinicId, user_ids: Collection[UserId], at: datetime) -> int:
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(_COUNT_EXEMPT, [clinic_id, list(user_ids), at])
+            row = await cursor.fetchone()
+        return row["n"] if row else 0
 
     async def epoch(self, clinic_id: ClinicId) -> int | None:
         """What counts everything that could change a decision in the clinic; None where the clinic is not known."""

@@ -44,6 +44,11 @@ class OtpStub:
                 request_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.GetFactorsRequest.SerializeToString,
                 response_deserializer=countersign_dot_otp_dot_v1_dot_otp__pb2.GetFactorsResponse.FromString,
                 _registered_method=True)
+        self.CountEnrolled = channel.unary_unary(
+                '/countersign.otp.v1.Otp/CountEnrolled',
+                request_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.CountEnrolledRequest.SerializeToString,
+                response_deserializer=countersign_dot_otp_dot_v1_dot_otp__pb2.CountEnrolledResponse.FromString,
+                _registered_method=True)
         self.GetFactorsEpoch = channel.unary_unary(
                 '/countersign.otp.v1.Otp/GetFactorsEpoch',
                 request_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.GetFactorsEpochRequest.SerializeToString,
@@ -124,6 +129,13 @@ class OtpServicer:
 
     def GetFactors(self, request, context):
         """The factors of each user asked for, in the same order. Reads only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountEnrolled(self, request, context):
+        """How many of these users have a factor, suspended ones included. Reads only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -239,6 +251,11 @@ def add_OtpServicer_to_server(servicer, server):
                     servicer.GetFactors,
                     request_deserializer=countersign_dot_otp_dot_v1_dot_otp__pb2.GetFactorsRequest.FromString,
                     response_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.GetFactorsResponse.SerializeToString,
+            ),
+            'CountEnrolled': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountEnrolled,
+                    request_deserializer=countersign_dot_otp_dot_v1_dot_otp__pb2.CountEnrolledRequest.FromString,
+                    response_serializer=countersign_dot_otp_dot_v1_dot_otp__pb2.CountEnrolledResponse.SerializeToString,
             ),
             'GetFactorsEpoch': grpc.unary_unary_rpc_method_handler(
                     servicer.GetFactorsEpoch,
@@ -360,6 +377,33 @@ class Otp:
             '/countersign.otp.v1.Otp/GetFactors',
             countersign_dot_otp_dot_v1_dot_otp__pb2.GetFactorsRequest.SerializeToString,
             countersign_dot_otp_dot_v1_dot_otp__pb2.GetFactorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountEnrolled(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/countersign.otp.v1.Otp/CountEnrolled',
+            countersign_dot_otp_dot_v1_dot_otp__pb2.CountEnrolledRequest.SerializeToString,
+            countersign_dot_otp_dot_v1_dot_otp__pb2.CountEnrolledResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,8 @@ class OtpStub:
     """
     GetFactors: _grpc.UnaryUnaryMultiCallable[_otp_pb2.GetFactorsRequest, _otp_pb2.GetFactorsResponse]
     """The factors of each user asked for, in the same order. Reads only."""
+    CountEnrolled: _grpc.UnaryUnaryMultiCallable[_otp_pb2.CountEnrolledRequest, _otp_pb2.CountEnrolledResponse]
+    """How many of these users have a factor, suspended ones included. Reads only."""
     GetFactorsEpoch: _grpc.UnaryUnaryMultiCallable[_otp_pb2.GetFactorsEpochRequest, _otp_pb2.GetFactorsEpochResponse]
     """Counts whatever changes the factors of anybody in the clinic, in one cheap read; 0 where nothing ever did."""
     StartTotpEnrolment: _grpc.UnaryUnaryMultiCallable[_otp_pb2.StartTotpEnrolmentRequest, _otp_pb2.TotpEnrolment]
@@ -89,6 +91,8 @@ class OtpAsyncStub(OtpStub):
     """
     GetFactors: _aio.UnaryUnaryMultiCallable[_otp_pb2.GetFactorsRequest, _otp_pb2.GetFactorsResponse]  # type: ignore[assignment]
     """The factors of each user asked for, in the same order. Reads only."""
+    CountEnrolled: _aio.UnaryUnaryMultiCallable[_otp_pb2.CountEnrolledRequest, _otp_pb2.CountEnrolledResponse]  # type: ignore[assignment]
+    """How many of these users have a factor, suspended ones included. Reads only."""
     GetFactorsEpoch: _aio.UnaryUnaryMultiCallable[_otp_pb2.GetFactorsEpochRequest, _otp_pb2.GetFactorsEpochResponse]  # type: ignore[assignment]
     """Counts whatever changes the factors of anybody in the clinic, in one cheap read; 0 where nothing ever did."""
     StartTotpEnrolment: _aio.UnaryUnaryMultiCallable[_otp_pb2.StartTotpEnrolmentRequest, _otp_pb2.TotpEnrolment]  # type: ignore[assignment]
@@ -146,6 +150,14 @@ class OtpServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_otp_pb2.GetFactorsResponse, _abc.Awaitable[_otp_pb2.GetFactorsResponse]]:
         """The factors of each user asked for, in the same order. Reads only."""
+
+    @_abc_1.abstractmethod
+    def CountEnrolled(
+        self,
+        request: _otp_pb2.CountEnrolledRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_otp_pb2.CountEnrolledResponse, _abc.Awaitable[_otp_pb2.CountEnrolledResponse]]:
+        """How many of these users have a factor, suspended ones included. Reads only."""
 
     @_abc_1.abstractmethod
     def GetFactorsEpoch(

@@ -84,6 +84,11 @@ class PolicyStub:
                 request_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.GetUserSettingsRequest.SerializeToString,
                 response_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.GetUserSettingsResponse.FromString,
                 _registered_method=True)
+        self.CountExempt = channel.unary_unary(
+                '/countersign.policy.v1.Policy/CountExempt',
+                request_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.CountExemptRequest.SerializeToString,
+                response_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.CountExemptResponse.FromString,
+                _registered_method=True)
         self.SetRequirement = channel.unary_unary(
                 '/countersign.policy.v1.Policy/SetRequirement',
                 request_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.SetRequirementRequest.SerializeToString,
@@ -187,6 +192,13 @@ class PolicyServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountExempt(self, request, context):
+        """How many of these users are exempt now. Reads only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetRequirement(self, request, context):
         """Changes what is set for one user; what is left out stays. CONFLICT where it would leave the clinic without an
         administrator who is not exempt.
@@ -276,6 +288,11 @@ def add_PolicyServicer_to_server(servicer, server):
                     servicer.GetUserSettings,
                     request_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.GetUserSettingsRequest.FromString,
                     response_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.GetUserSettingsResponse.SerializeToString,
+            ),
+            'CountExempt': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountExempt,
+                    request_deserializer=countersign_dot_policy_dot_v1_dot_policy__pb2.CountExemptRequest.FromString,
+                    response_serializer=countersign_dot_policy_dot_v1_dot_policy__pb2.CountExemptResponse.SerializeToString,
             ),
             'SetRequirement': grpc.unary_unary_rpc_method_handler(
                     servicer.SetRequirement,
@@ -573,6 +590,33 @@ class Policy:
             '/countersign.policy.v1.Policy/GetUserSettings',
             countersign_dot_policy_dot_v1_dot_policy__pb2.GetUserSettingsRequest.SerializeToString,
             countersign_dot_policy_dot_v1_dot_policy__pb2.GetUserSettingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountExempt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/countersign.policy.v1.Policy/CountExempt',
+            countersign_dot_policy_dot_v1_dot_policy__pb2.CountExemptRequest.SerializeToString,
+            countersign_dot_policy_dot_v1_dot_policy__pb2.CountExemptResponse.FromString,
             options,
             channel_credentials,
             insecure,

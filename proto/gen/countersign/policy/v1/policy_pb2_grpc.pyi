@@ -60,6 +60,8 @@ class PolicyStub:
     """Ends a hold. NOT_FOUND where there is none of that name, FORBIDDEN where it is not the actor's to end."""
     GetUserSettings: _grpc.UnaryUnaryMultiCallable[_policy_pb2.GetUserSettingsRequest, _policy_pb2.GetUserSettingsResponse]
     """What is set for each user, in the order asked for, with the living or undoable bypass. Reads only."""
+    CountExempt: _grpc.UnaryUnaryMultiCallable[_policy_pb2.CountExemptRequest, _policy_pb2.CountExemptResponse]
+    """How many of these users are exempt now. Reads only."""
     SetRequirement: _grpc.UnaryUnaryMultiCallable[_policy_pb2.SetRequirementRequest, _policy_pb2.UserSettings]
     """Changes what is set for one user; what is left out stays. CONFLICT where it would leave the clinic without an
     administrator who is not exempt.
@@ -104,6 +106,8 @@ class PolicyAsyncStub(PolicyStub):
     """Ends a hold. NOT_FOUND where there is none of that name, FORBIDDEN where it is not the actor's to end."""
     GetUserSettings: _aio.UnaryUnaryMultiCallable[_policy_pb2.GetUserSettingsRequest, _policy_pb2.GetUserSettingsResponse]  # type: ignore[assignment]
     """What is set for each user, in the order asked for, with the living or undoable bypass. Reads only."""
+    CountExempt: _aio.UnaryUnaryMultiCallable[_policy_pb2.CountExemptRequest, _policy_pb2.CountExemptResponse]  # type: ignore[assignment]
+    """How many of these users are exempt now. Reads only."""
     SetRequirement: _aio.UnaryUnaryMultiCallable[_policy_pb2.SetRequirementRequest, _policy_pb2.UserSettings]  # type: ignore[assignment]
     """Changes what is set for one user; what is left out stays. CONFLICT where it would leave the clinic without an
     administrator who is not exempt.
@@ -205,6 +209,14 @@ class PolicyServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_policy_pb2.GetUserSettingsResponse, _abc.Awaitable[_policy_pb2.GetUserSettingsResponse]]:
         """What is set for each user, in the order asked for, with the living or undoable bypass. Reads only."""
+
+    @_abc_1.abstractmethod
+    def CountExempt(
+        self,
+        request: _policy_pb2.CountExemptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_pb2.CountExemptResponse, _abc.Awaitable[_policy_pb2.CountExemptResponse]]:
+        """How many of these users are exempt now. Reads only."""
 
     @_abc_1.abstractmethod
     def SetRequirement(
