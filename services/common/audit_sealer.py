@@ -7,13 +7,13 @@ with the changes they tell of, and are sealed when sealing works again. Else who
 
 import asyncio
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import Counter, Gauge
 
 from services.common.audit_chain import EVENT_AS_TEXT, START, digest, follow, time_as_text
+from services.common.background import Background
 from services.common.clock import Clock
 from services.common.errors import ServiceError
 from services.common.logs import get_logger
@@ -67,8 +67,7 @@ class Sealer:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._task: asyncio.Task[None] | None = None
-        self._is_stopping = False
+        self._sealing = Background(self._run)
         self._known = Head()
         self._marks: deque[tuple[float, int]] = deque()
         self._floor: int | None = None  # everything up to here was sealed more than `_LATE_SECONDS` ago
@@ -78,14 +77,10 @@ class Sealer:
 
     async def start(self) -> None:
         await self._database.open()
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._sealing.start()
 
     async def close(self) -> None:
-        self._is_stopping = True
-        if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([self._task])
+        await self._sealing.close()
         await self._database.close()
 
     async def seal(self) -> int:
@@ -113,7 +108,7 @@ class Sealer:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         tell_head_at = 0.0
-        while not self._is_stopping:
+        while True:
             try:
                 await self.seal()
                 if loop.time() >= tell_head_at:

@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
 from services.common import metrics
+from services.common.background import Background
 from services.common.errors import ErrorCode, ServiceError
 from services.common.logs import accept_request_id, get_logger, request_id_var
 from services.common.rpc_client import REQUEST_ID_KEY
@@ -56,8 +57,7 @@ class RpcServer:
         self._edge = _Edge({**allowed, **_HEALTH})
         self._server = grpc.aio.server(interceptors=[self._edge], options=_OPTIONS)
         self._checks: list[Check] = []
-        self._following: asyncio.Task[None] | None = None
-        self._is_stopping = False
+        self._following = Background(self._follow_checks)
         self.health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         self.port = 0
@@ -83,7 +83,7 @@ class RpcServer:
         await self._server.start()
         await self.health.set("", await self._state())
         if self._checks:
-            self._following = asyncio.get_running_loop().create_task(self._follow_checks())
+            self._following.start()
         _log.info("serving", port=self.port)
         return self.port
 
@@ -98,16 +98,12 @@ class RpcServer:
 
     async def stop(self, grace_seconds: float = _DRAIN_SECONDS) -> None:
         _log.info("draining")
-        self._is_stopping = True
-        if self._following:
-            self._following.cancel()
-            await asyncio.wait([self._following])
+        await self._following.close()
         await self.health.enter_graceful_shutdown()
         await self._server.stop(grace_seconds)
 
     async def _follow_checks(self) -> None:
-        # The flag, too: a driver below may swallow the cancellation.
-        while not self._is_stopping:
+        while True:
             await asyncio.sleep(_CHECK_EVERY_SECONDS)
             await self.health.set("", await self._state())
 

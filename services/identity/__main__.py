@@ -1,8 +1,8 @@
 """The identity service's commands: `serve`, `migrate`, and the operator's. `assembly` puts together what they need."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -11,13 +11,13 @@ import uvloop
 from services.common import logs, metrics, tracing
 from services.common.audit_command import add_verify_audit
 from services.common.audit_sealer import Sealer
+from services.common.background import Background
 from services.common.clock import SystemClock
 from services.common.key_command import add_key_commands
 from services.common.migrate import migrate as apply_migrations
 from services.common.postgres import Database
 from services.common.settings import load_settings
 from services.identity import serving
-from services.identity.aftermath import Sweeping
 from services.identity.assembly import numbers_of, wire
 from services.identity.bypass_command import add_bypass
 from services.identity.commands import add_to
@@ -119,20 +119,18 @@ async def _serve(settings: IdentitySettings) -> None:
     sealer = Sealer(
         Database(settings.sealer_database_url, settings.sealer_database_password.get_secret_value(), 1), clock
     )
-    purging = asyncio.get_running_loop().create_task(serving.purge(gateway))
     teller = Teller(gateway.notice_store, gateway.phone_numbers, gateway.notifier, gateway.standings.sms_terms, clock)
-    sweeping = Sweeping(gateway.aftermath)
+    works = (teller.keep_telling, gateway.aftermath.keep_sweeping, partial(serving.keep_purging, gateway))
+    beside = [Background(work) for work in works]
     await sealer.start()
-    teller.start()
-    sweeping.start()
+    for work in beside:
+        work.start()
     try:
         await serving.serve(gateway)
     finally:
-        await sweeping.close()
-        await teller.close()
+        for work in beside:
+            await work.close()
         await sealer.close()
-        purging.cancel()
-        await asyncio.wait([purging])
 
 
 if __name__ == "__main__":

@@ -61,6 +61,15 @@ class Aftermath:
         """Follows up all that is left; answers how many events that was. A service that is away is left out."""
         return sum([await self._swept(service) for service in self._outboxes])
 
+    async def keep_sweeping(self, every_seconds: float = _SWEEP_SECONDS) -> None:
+        """Until it is cancelled."""
+        while True:
+            try:
+                await self.sweep()
+            except Exception:
+                _log.exception("sweep_failed")
+            await asyncio.sleep(every_seconds)
+
     async def purge(self) -> int:
         """Drops the notes of what was followed up long ago; how many."""
         return await self._store.purge(self._clock.now() - _KEPT_FOR)
@@ -103,29 +112,3 @@ class Aftermath:
             return False
         self._standings.forget_user(UserId(event.user_id))
         return True
-
-
-class Sweeping:
-    """Sweeps for as long as it lives; `start` and `close` bracket that."""
-
-    def __init__(self, aftermath: Aftermath, every_seconds: float = _SWEEP_SECONDS) -> None:
-        self._aftermath = aftermath
-        self._every_seconds = every_seconds
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def close(self) -> None:
-        if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([self._task])
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self._aftermath.sweep()
-            except Exception:
-                _log.exception("sweep_failed")
-            await asyncio.sleep(self._every_seconds)

@@ -62,9 +62,9 @@ async def serve(gateway: Gateway) -> None:
         await gateway.close()
 
 
-async def purge(gateway: Gateway) -> None:
+async def keep_purging(gateway: Gateway) -> None:
     """Drops sessions that ended so long ago that nobody asks why, browsers that nobody remembers, old notices, and
-    notes of what was followed up long ago."""
+    notes of what was followed up long ago; until it is cancelled."""
     while True:
         await asyncio.sleep(_PURGE_EVERY.total_seconds())
         try:

@@ -6,7 +6,6 @@ that fails holds up no other, nor does a number that cannot be had hold up the e
 """
 
 import asyncio
-from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -34,8 +33,6 @@ _log = get_logger(__name__)
 
 
 class Teller:
-    """`start` and `close` bracket its life."""
-
     def __init__(
         self,
         store: NoticeStore,
@@ -51,16 +48,6 @@ class Teller:
         self._terms = terms
         self._clock = clock
         self._sweep_seconds = sweep_seconds
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def close(self) -> None:
-        if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([self._task])
 
     async def tell(self) -> int:
         """Tells what is due; answers how many that was."""
@@ -68,7 +55,8 @@ class Teller:
         await asyncio.gather(*(self._tell(notice) for notice in found))
         return len(found)
 
-    async def _run(self) -> None:
+    async def keep_telling(self) -> None:
+        """Until it is cancelled."""
         while True:
             try:
                 while await self.tell() == _BATCH:

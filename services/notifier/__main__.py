@@ -15,6 +15,7 @@ import typer
 
 from services.common import logs, metrics, tracing
 from services.common.audit_command import add_verify_audit
+from services.common.background import Background
 from services.common.clock import SystemClock
 from services.common.key_command import add_key_commands
 from services.common.keyring_in_use import KeyringInUse
@@ -183,15 +184,16 @@ async def _relay(settings: RelaySettings) -> None:
         SystemClock(),
         settings.heartbeat_file,
     )
+    watching = Background(QueueWatch(OperatorStore(database), SystemClock()).run)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     try:
         await database.open()
-        watch = asyncio.create_task(QueueWatch(OperatorStore(database), SystemClock()).run())
+        watching.start()
         await relay_.run(stopped)
-        watch.cancel()
     finally:
+        await watching.close()
         publisher.close()
         await database.close()
 

@@ -3,7 +3,6 @@ clock, a test with one of its own."""
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 
 from countersign.notifier.v1.notifier_pb2_grpc import NotifierStub
@@ -13,6 +12,7 @@ from countersign.otp.v1.otp_pb2_grpc import add_OtpServicer_to_server
 from services.common import rate_limit
 from services.common.audit_sealer import Sealer
 from services.common.audit_servicer import AUDIT_ALLOWED, serve_audit
+from services.common.background import Background
 from services.common.clock import Clock
 from services.common.errors import ServiceError
 from services.common.keyring_in_use import KeyringInUse
@@ -90,7 +90,7 @@ class OtpService:
         numbers = Numbers(self._database)
         self._number_marks = NumberMarks(numbers, vault, marks)
         self._conversions = Conversions(challenges, clock)
-        self._upkeep_task: asyncio.Task[None] | None = None
+        self._keeping_up = Background(self._keep_up)
         servicer = OtpServicer(
             Verification(accounts, BackupCodes(self._database), vault, marks, self._hasher, turns, clock),
             Confirmation(accounts, vault, marks, self._codes, turns, clock),
@@ -126,16 +126,13 @@ class OtpService:
     async def start(self) -> int:
         """Opens what it needs and listens; answers the port."""
         await self._database.open()
-        self._upkeep_task = asyncio.get_running_loop().create_task(self._keep_up())
+        self._keeping_up.start()
         await self._sealer.start()
         return await self.server.start()
 
     async def close(self) -> None:
         """After the server has stopped."""
-        if self._upkeep_task:
-            self._upkeep_task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._upkeep_task
+        await self._keeping_up.close()
         await self._sealer.close()
         await self._notifier.close()
         await self._redis.aclose(close_connection_pool=True)

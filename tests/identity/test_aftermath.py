@@ -4,11 +4,13 @@ remembered browsers end, people are told and the trail is written all the same, 
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 
 import httpx
 import pytest
 
-from services.identity.aftermath import Aftermath, Sweeping
+from services.common.background import Background
+from services.identity.aftermath import Aftermath
 from services.identity.store.aftermath import AftermathStore
 from services.otp import backup_codes
 from tests.identity.people import PHONE, Person, SomeClinic, Stack, slug_of
@@ -266,7 +268,7 @@ async def test_the_sweep_runs_by_itself_and_outlives_a_service_that_is_away(stac
         assert (await person.call("POST", "/v1/me/two-factor/backup-codes")).status_code == 503
     await stack.stop_policy()
     aftermath: Aftermath = stack.gateway.aftermath
-    sweeping = Sweeping(aftermath, every_seconds=0.05)
+    sweeping = Background(partial(aftermath.keep_sweeping, every_seconds=0.05))
     sweeping.start()
     async with asyncio.timeout(60):
         while not stack.sql("SELECT id FROM notice WHERE user_id = %s AND kind = 'backup_codes_made'", [person.id]):

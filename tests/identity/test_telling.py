@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from services.common.background import Background
 from services.identity.notice_words import DueNotice
 from services.identity.policy_words import SmsTerms
 from services.otp import backup_codes
@@ -35,25 +36,27 @@ async def until_taken(stack: Stack, person: Person, seconds: float = 10) -> None
 
 async def test_a_notice_is_told_as_soon_as_its_change_is_committed(stack: Stack, reachable: Person) -> None:
     teller = teller_of(stack, sweep_seconds=3600)
-    teller.start()
+    telling = Background(teller.keep_telling)
+    telling.start()
     try:
         await asyncio.sleep(0.2)  # it waits for the bell by now
         await reachable.enrol_totp()
         await until_taken(stack, reachable)
     finally:
-        await teller.close()
+        await telling.close()
 
 
 async def test_what_another_replica_left_is_found_by_the_sweep(stack: Stack, reachable: Person) -> None:
     another = await stack.another_app()
     teller = teller_of(another, sweep_seconds=0.1)
-    teller.start()
+    telling = Background(teller.keep_telling)
+    telling.start()
     try:
         await asyncio.sleep(0.2)
         await reachable.enrol_totp()  # whose bell rings in the first one, which tells nothing
         await until_taken(stack, reachable)
     finally:
-        await teller.close()
+        await telling.close()
 
 
 async def test_a_process_that_dies_between_change_and_telling_loses_no_notice(stack: Stack, reachable: Person) -> None:
@@ -90,7 +93,8 @@ async def test_while_the_notifier_is_away_nothing_is_lost_and_nobody_waits(stack
     await reachable.enrol_totp()
     stack.notifier.takes_no_notices = True
     teller = teller_of(stack, sweep_seconds=0.05)
-    teller.start()
+    telling = Background(teller.keep_telling)
+    telling.start()
     try:
         began = time.monotonic()
         for _ in range(3):
@@ -99,7 +103,7 @@ async def test_while_the_notifier_is_away_nothing_is_lost_and_nobody_waits(stack
         assert time.monotonic() - began < 20
         assert len(await shown(reachable)) == 4
     finally:
-        await teller.close()
+        await telling.close()
     tries = [row["tries"] for row in rows(reachable)]
     assert max(tries) >= 1
     stack.clock.advance(timedelta(hours=5))
