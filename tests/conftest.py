@@ -1,5 +1,6 @@
 """What all tests share: a real PostgreSQL, two real Redis and certificates, started once a run."""
 
+import functools
 import itertools
 import os
 import secrets
@@ -74,8 +75,9 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def certificates(authority: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeCertificates:
-    """Answers a folder with ca.pem, cert.pem and key.pem for the service named."""
+    """Answers a folder with ca.pem, cert.pem and key.pem for the service named: the same each time, to be read only."""
 
+    @functools.cache
     def make(service: str) -> Path:
         folder = tmp_path_factory.mktemp(f"tls-{service}")
         make_leaf(authority, folder, [service])
