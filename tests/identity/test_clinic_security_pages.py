@@ -190,34 +190,58 @@ async def test_p11_saving_needs_a_fresh_code_and_carries_what_was_looked_at(
     assert (await at_desk.save(idle_minutes="10")).headers["location"] == f"{PAGE}?done=saved"
 
 
-async def test_who_changed_it_meanwhile_is_said_with_what_stands(at_desk: Administrator, clinic: SomeClinic) -> None:
+async def test_what_both_have_changed_is_said_with_who_and_what_stands(
+    at_desk: Administrator, clinic: SomeClinic
+) -> None:
     admin, other = at_desk.person, await clinic.person("admin")
     admin.stack.sql("UPDATE app_user SET name = 'Ada Admin' WHERE id = %s", [other.id])
     form = await at_desk.form(idle_minutes="20", require_two_factor="yes")
     await other.sign_in()
-    await other.call("PATCH", "/v1/clinic/security", {"idle_minutes": 10})
-    preview = await at_desk.send(f"{PAGE}/preview", form)
-    assert preview.status_code == 409
+    await other.call("PATCH", "/v1/clinic/security", {"idle_minutes": 10, "sms_daily_cap": 77})
     for path in (PAGE, f"{PAGE}/preview"):
         stale = await at_desk.send(path, form)
         assert stale.status_code == 409
         words = plain(stale.text)
         assert "Ada Admin has changed this in the meantime (16 November 2026, 09:3" in words
-        assert "Minutes without activity 10 20" in words
+        assert "Minutes without activity 10 20 Below" in words, "only what both have changed"
         shown = inputs(stale.text, f"{PAGE}/preview")
-        assert (shown["idle_minutes"], shown["require_two_factor"]) == ("20", "yes")
+        assert (shown["idle_minutes"], shown["require_two_factor"], shown["sms_daily_cap"]) == ("20", "yes", "77")
     assert (await rule_of(admin))["idle_minutes"] == 10
     assert (await at_desk.send(f"{PAGE}/preview", {**shown, "require_two_factor": ""})).status_code == 303
-    assert (await rule_of(admin))["idle_minutes"] == 20, "saved from what stands now"
+    rule = await rule_of(admin)
+    assert (rule["idle_minutes"], rule["sms_daily_cap"]) == (20, 77), "saved from what stands now"
 
 
-async def test_what_was_looked_at_is_not_saved_over_a_change_made_since(at_desk: Administrator, person: Person) -> None:
+async def test_what_two_administrators_change_apart_from_each_other_comes_together(at_desk: Administrator) -> None:
+    admin = at_desk.person
+    form = await at_desk.form(idle_minutes="20", sms_daily_cap="50")
+    await admin.call("PATCH", "/v1/clinic/security", {"remember_device_days": 7, "sms_daily_cap": 50})
+    saved = await at_desk.send(f"{PAGE}/preview", form)
+    assert saved.headers["location"] == f"{PAGE}?done=saved-with-theirs"
+    rule = await rule_of(admin)
+    assert (rule["idle_minutes"], rule["remember_device_days"], rule["sms_daily_cap"]) == (20, 7, 50)
+    form = await at_desk.form(method_totp=None)
+    await admin.call("PATCH", "/v1/clinic/security", {"methods": ["totp"]})
+    words = plain((await at_desk.send(f"{PAGE}/preview", form)).text)
+    assert "Authenticator app Yes No" in words, "else no method would be left"
+    unsaid = await at_desk.form(idle_minutes="30")
+    await admin.call("PATCH", "/v1/clinic/security", {"remember_device_days": 8})
+    for was in ("", "[]", '{"idle_minutes": 3}', '{"made_up": "x"}'):
+        assert (await at_desk.send(f"{PAGE}/preview", {**unsaid, "was": was})).status_code == 409
+    assert (await rule_of(admin))["remember_device_days"] == 8
+
+
+async def test_what_was_looked_at_is_looked_at_again_after_a_change_made_since(
+    at_desk: Administrator, person: Person
+) -> None:
     preview = await at_desk.save(require_two_factor="yes")
     await at_desk.person.call("PATCH", "/v1/clinic/security", {"idle_minutes": 10})
-    stale = await at_desk.save_from(preview)
-    assert stale.status_code == 409
-    assert "You have changed this in another window" in plain(stale.text)
+    again = await at_desk.save_from(preview)
+    assert "What this does" in plain(again.text)
     assert (await rule_of(at_desk.person))["require_two_factor"] is False
+    assert (await at_desk.save_from(again)).headers["location"] == f"{PAGE}?done=rule-on"
+    rule = await rule_of(at_desk.person)
+    assert (rule["require_two_factor"], rule["idle_minutes"]) == (True, 10)
 
 
 async def test_without_a_second_factor_of_their_own_nobody_turns_it_on_and_the_page_says_how(
@@ -226,11 +250,11 @@ async def test_without_a_second_factor_of_their_own_nobody_turns_it_on_and_the_p
     admin = await clinic.person("admin")
     await admin.sign_in()
     desk = await Administrator(stack, admin).enter()
-    assert 'href="/set-up"' in (await desk.http.get(PAGE)).text
+    assert 'href="/set-up' in (await desk.http.get(PAGE)).text
     refused = await desk.save(require_two_factor="yes", idle_minutes="7")
     assert refused.status_code == 409
     assert "for yourself first" in plain(refused.text)
-    assert 'href="/set-up"' in refused.text
+    assert 'href="/set-up' in refused.text
     assert inputs(refused.text, f"{PAGE}/preview")["idle_minutes"] == "7"
     assert (await desk.save(idle_minutes="7")).status_code == 303, "everything else is theirs to change"
 

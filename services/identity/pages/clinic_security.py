@@ -7,6 +7,7 @@ what was looked at to be saved; another change than that is looked at again. Loo
 import asyncio
 import hashlib
 import json
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -25,7 +26,8 @@ from services.identity.pages.local_times import offset_at
 from services.identity.pages.previewed import groups_of, stops_anybody
 from services.identity.pages.rendering import lead_to, page, speech_of
 from services.identity.pages.route import PageRoute
-from services.identity.pages.security_form import Asked, Typed, asked, both_moments, coming, shown, typed_in
+from services.identity.pages.security_form import Asked, Typed, asked, both_moments, coming, shown
+from services.identity.pages.security_merge import Sent, merged, sent_in
 from services.identity.policy_words import Hold, SecurityRule
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -55,31 +57,32 @@ async def get_preview(access: _Administrator, gateway: GatewayDep) -> Response:
 async def post_preview(request: Request, access: _Administrator, gateway: GatewayDep) -> Response:
     """What the form would do. A change that stops nobody goes on to be saved: browsers send the form again."""
     fields = await fields_of(request)
-    typed, version = typed_in(fields), fields("version")
+    sent = sent_in(fields)
     if fields("back") == "yes":
-        return await security_page(request, access, gateway, typed=typed, version=version)
+        return await security_page(request, access, gateway, sent=sent)
     try:
-        preview = await _preview(request, access, gateway, typed, version)
+        wanted, of_now = await _asked(request, access, gateway, sent)
+        preview = await _preview(request, access, gateway, wanted, of_now)
     except ServiceError as error:
-        return await _refused(request, access, gateway, error, typed)
+        return await _refused(request, access, gateway, error, sent)
     return preview or RedirectResponse(f"{gateway.settings.path_prefix}{_PATH}", 307)
 
 
 @router.post(_PATH)
 async def post_security(request: Request, access: _FreshAdministrator, gateway: GatewayDep) -> Response:
     fields = await fields_of(request)
-    typed, version = typed_in(fields), fields("version")
+    sent = sent_in(fields)
     try:
-        wanted = await _asked(request, access, gateway, typed, version)
-        if fields("seen") != _mark(wanted.typed, version):
-            preview = await _preview(request, access, gateway, typed, version)
+        wanted, of_now = await _asked(request, access, gateway, sent)
+        if fields("seen") != _mark(wanted.typed, of_now.version):
+            preview = await _preview(request, access, gateway, wanted, of_now)
             if preview is not None:
                 return preview
-        await gateway.clinics.change_security(access.signed_in, access.client, wanted.change, _versions(version))
+        await gateway.clinics.change_security(access.signed_in, access.client, wanted.change, {int(of_now.version)})
     except ServiceError as error:
-        return await _refused(request, access, gateway, error, typed)
+        return await _refused(request, access, gateway, error, sent)
     if wanted.change.require_two_factor is None:
-        return lead_to(gateway, f"{_PATH}?done=saved")
+        return lead_to(gateway, f"{_PATH}?done={'saved' if of_now.version == sent.version else 'saved-with-theirs'}")
     if wanted.change.schedule is not None:
         return lead_to(gateway, f"{_PATH}?done=rule-scheduled")
     return lead_to(gateway, f"{_PATH}?done={'rule-on' if wanted.change.require_two_factor else 'rule-off'}")
@@ -102,13 +105,12 @@ async def security_page(
     access: Access,
     gateway: Gateway,
     *,
-    typed: Typed | None = None,
-    version: str = "",
+    sent: Sent | None = None,
     done: str = "",
     refusal: ServiceError | None = None,
     **values: Any,
 ) -> Response:
-    """The page, with the rule or with what was typed (of the version that it was typed into)."""
+    """The page, with the rule or with the form as it was sent."""
     clinic, speech, now = access.clinic, speech_of(request), gateway.clock.now()
     rule, holds, counts, factors, available = await asyncio.gather(
         gateway.clinics.security(access.signed_in),
@@ -119,10 +121,13 @@ async def security_page(
     )
     demanding = [hold.name for hold in holds if hold.requires_two_factor]
     date = coming(rule, now)
-    on_the_form = typed if typed is not None else shown(rule, clinic, speech, now)
+    if sent is None:
+        of_rule = shown(rule, clinic, speech, now)
+        sent = Sent(of_rule, str(rule.version), of_rule)
     drawn = {
-        "typed": on_the_form,
-        "version": version or str(rule.version),
+        "typed": sent.typed,
+        "version": sent.version,
+        "was": sent.was_in_one_field,
         "is_on": rule.require_two_factor,
         "in_force_since": rule.required_since,
         "coming": date,
@@ -133,7 +138,7 @@ async def security_page(
         "zone": clinic.timezone,
         "offset": offset_at(now, clinic.timezone),
         "both": [
-            {"moment": one, "offset": offset_at(one, clinic.timezone)} for one in both_moments(on_the_form, clinic)
+            {"moment": one, "offset": offset_at(one, clinic.timezone)} for one in both_moments(sent.typed, clinic)
         ],
         "has_own_factor": any(not factor.is_suspended for factor in factors.factors),
         "can_text": Method.SMS in available,
@@ -145,21 +150,22 @@ async def security_page(
     return page(request, "clinic_security.html", access=access, refusal=refusal, done=done, **drawn)
 
 
-async def _preview(request: Request, access: Access, gateway: Gateway, typed: Typed, version: str) -> Response | None:
+async def _preview(request: Request, access: Access, gateway: Gateway, wanted: Asked, of_now: Sent) -> Response | None:
     """The page "What this does"; None where the change stops nobody."""
-    wanted = await _asked(request, access, gateway, typed, version)
     found, totals = await gateway.previews.of_rule(access.signed_in, wanted.change)
     if not stops_anybody(totals):
         return None
-    rule, speech = await gateway.clinics.security(access.signed_in), speech_of(request)
-    before = shown(rule, access.clinic, speech, gateway.clock.now())
-    schedule = wanted.change.schedule
+    speech, schedule = speech_of(request), wanted.change.schedule
+    mark = _mark(wanted.typed, of_now.version)
     values: dict[str, Any] = {
         "groups": groups_of(speech, found, totals),
-        "changes": security_words.differences(speech, access.clinic, before, wanted.typed),
+        "changes": security_words.differences(speech, access.clinic, of_now.was, wanted.typed),
         "begins": schedule.enforce_from if schedule else None,
         "zone": access.clinic.timezone,
-        "carried": [*wanted.typed.items(), ("version", version), ("seen", _mark(wanted.typed, version))],
+        "carried": [
+            *wanted.typed.items(),
+            *(("version", of_now.version), ("was", of_now.was_in_one_field), ("seen", mark)),
+        ],
         "save": _PATH,
         "back": f"{_PATH}/preview",
         "hold": None,
@@ -167,33 +173,39 @@ async def _preview(request: Request, access: Access, gateway: Gateway, typed: Ty
     return page(request, "security_preview.html", access=access, **values)
 
 
-async def _asked(request: Request, access: Access, gateway: Gateway, typed: Typed, version: str) -> Asked:
-    """What is asked for. Raises `conflict` where the rule is not the one that the form was drawn of, or where the
-    change is not this administrator's to make yet."""
-    rule = await gateway.clinics.security(access.signed_in)
-    if rule.version not in _versions(version):
-        raise _stale(rule)
-    wanted = asked(typed, rule, access.clinic, speech_of(request), gateway.clock.now())
+async def _asked(request: Request, access: Access, gateway: Gateway, sent: Sent) -> tuple[Asked, Sent]:
+    """What is asked for, and the form as one of the rule of now. Raises `conflict` where somebody else has changed the
+    same meanwhile, or where the change is not this administrator's to make yet."""
+    rule, speech, now = await gateway.clinics.security(access.signed_in), speech_of(request), gateway.clock.now()
+    of_rule, version = shown(rule, access.clinic, speech, now), str(rule.version)
+    of_now = replace(sent, was=of_rule)
+    if sent.version != version:
+        of_now, both = merged(sent, of_rule, version)
+        if both:
+            raise _stale(rule)
+    wanted = asked(of_now.typed, rule, access.clinic, speech, now)
     if wanted.change.require_two_factor is not None:
         await check_own_factor(gateway.otp, access.user.id, "change the rule for everyone")
-    return wanted
+    return wanted, of_now
 
 
-async def _refused(request: Request, access: Access, gateway: Gateway, error: ServiceError, typed: Typed) -> Response:
-    """The form again with all that was typed; of a stale one also what stands now, and by whom."""
+async def _refused(request: Request, access: Access, gateway: Gateway, error: ServiceError, sent: Sent) -> Response:
+    """The form again with all that was typed. Where others have changed the rule meanwhile: with what they have, and
+    beside each other what both have changed; and who that was."""
     if error.code not in ON_THE_FORM:
         raise error
     speech, values = speech_of(request), dict[str, Any]()
     if "version" in error.members:
         rule = await gateway.clinics.security(access.signed_in)
         now = shown(rule, access.clinic, speech, gateway.clock.now())
+        sent, both = merged(sent, now, str(rule.version))
         meanwhile = await security_words.changed_by(speech, access, gateway)
-        values["stands"] = security_words.differences(speech, access.clinic, now, typed)
+        values["stands"] = security_words.differences(speech, access.clinic, now, sent.typed, both)
         values["wrong"] = f"{meanwhile} {speech.say('Nothing that you typed is saved yet.')}"
     elif holders := error.members.get("holders"):
         names = ", ".join(str(name) for name in holders)
         values["wrong"] = f"{speech.heard(error.detail)} {speech.say('It is demanded by: %(names)s.', names=names)}"
-    return await security_page(request, access, gateway, typed=typed, refusal=error, **values)
+    return await security_page(request, access, gateway, sent=sent, refusal=error, **values)
 
 
 async def _holds_in_words(
@@ -212,11 +224,6 @@ async def _holds_in_words(
         }
         for hold in holds
     ]
-
-
-def _versions(version: str) -> frozenset[int]:
-    """Of the form's field; what is no version is that of no rule."""
-    return frozenset({int(version)}) if version.isascii() and version.isdigit() and len(version) < 19 else frozenset()
 
 
 def _mark(typed: Typed, version: str) -> str:

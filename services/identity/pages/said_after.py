@@ -26,6 +26,7 @@ DONE: Mapping[str, str] = {
     "hold-set": marked("The demand is set, and counts from everybody's next click on."),
     "hold-ended": marked("The demand is ended."),
     "saved": marked("Saved."),
+    "saved-with-theirs": marked("Saved, together with what someone else has changed in the meantime."),
     "idle": marked("You were signed out because nothing happened for a while. Please sign in again."),
     "over": marked("Your sign-in has ended. Please sign in again."),
     "account-disabled": marked(

@@ -1,5 +1,6 @@
 """The clinic's rule in words: each field by its name, and what is in it; two states of the form beside each other."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from services.common.errors import ErrorCode, ServiceError
@@ -38,12 +39,14 @@ class Difference:
     other: str
 
 
-def differences(speech: Speech, clinic: Clinic, one: Typed, other: Typed) -> list[Difference]:
-    """Where the two differ, in the order of the form."""
+def differences(
+    speech: Speech, clinic: Clinic, one: Typed, other: Typed, among: Collection[str] = tuple(_NAMES)
+) -> list[Difference]:
+    """Where the two differ, of the fields `among` which it matters, in the order of the form."""
     return [
         Difference(speech.say(words), _said(speech, clinic, name, one), _said(speech, clinic, name, other))
         for name, words in _NAMES.items()
-        if one[name] != other[name] or (name == "enforce_from" and one["which"] != other["which"])
+        if name in among and (one[name] != other[name] or (name == "enforce_from" and one["which"] != other["which"]))
     ]
 
 
