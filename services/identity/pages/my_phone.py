@@ -1,6 +1,7 @@
 """My mobile number: changed, and proven with a code that is sent to it. A number on file proves nothing by being there,
 and codes for signing in go to it only where it was set up for that."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -16,7 +17,7 @@ from services.identity.pages.form import fields_of
 from services.identity.pages.rendering import lead_to, page
 from services.identity.pages.route import PageRoute
 from services.identity.pages.text_sent import sent_in_words, wants_part
-from services.identity.pages.typed_number import forget_number, keep_number, kept_number
+from services.identity.pages.typed_number import forget_number, keep_number, text_again
 from services.identity.phones import normalised
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -87,17 +88,13 @@ async def post_code(request: Request, access: _Fresh, gateway: GatewayDep, enrol
 
 @router.post("/me/phone/{enrolment_id}/again")
 async def post_again(request: Request, access: _Fresh, gateway: GatewayDep, enrolment_id: str) -> Response:
-    sent = await gateway.two_factor.sms_enrolment(access.signed_in, enrolment_id)
-    number = kept_number(request, gateway, access.user.id, sent.phone_hint)
-    if number is None:
-        return lead_to(gateway, "/me/phone")
+    start = partial(gateway.accounts.start_phone_proof, access.signed_in, access.client)
     try:
-        found = await gateway.accounts.start_phone_proof(access.signed_in, access.client, number)
+        return await text_again(request, access, gateway, enrolment_id, start, "/me/phone", "/me/phone")
     except ServiceError as error:
+        if error.code is ErrorCode.NOT_FOUND:
+            return lead_to(gateway, "/me/phone")
         return await _code(request, access, gateway, enrolment_id, refusal=_said_here(error))
-    response = lead_to(gateway, f"/me/phone/{found.id}")
-    keep_number(response, gateway, access.user.id, number)
-    return response
 
 
 def _said_here(error: ServiceError) -> ServiceError:

@@ -1,6 +1,7 @@
 """Setting up an authenticator app: the key as a picture, to type and as a link, and its first code. The key is shown
 until it is confirmed and never again."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -10,11 +11,10 @@ from starlette.responses import Response
 from services.common.errors import ServiceError
 from services.identity.gateway import Gateway
 from services.identity.guards import Access, Admits, GatewayDep
-from services.identity.model import Method, SessionState
-from services.identity.pages.enrolled import TRY_AGAIN, begin_again, lead_on_enrolled
-from services.identity.pages.form import fields_of
+from services.identity.model import Method
+from services.identity.pages.enrolled import begin_again, confirm
 from services.identity.pages.pictures import qr_picture
-from services.identity.pages.rendering import lead_to, new_key, page, speech_of
+from services.identity.pages.rendering import new_key, page, speech_of
 from services.identity.pages.route import PageRoute
 from services.identity.pages.steps import Step, progress, steps_of
 from services.identity.pages.words import in_fours
@@ -34,18 +34,8 @@ async def get_totp(
 
 @router.post("/set-up/totp/{enrolment_id}")
 async def post_totp_code(request: Request, access: _Confirming, gateway: GatewayDep, enrolment_id: str) -> Response:
-    code = (await fields_of(request))("code")
-    if not code:  # it is not carried past a fresh code of another factor: it is too old by then
-        return lead_to(gateway, f"/set-up/totp/{enrolment_id}?done=stepped-up")
-    try:
-        enrolled = await gateway.confirming.confirm(
-            access.signed_in, access.client, Method.TOTP, enrolment_id, code, access.standing, key=access.key
-        )
-    except ServiceError as error:
-        if error.code not in TRY_AGAIN or access.state is SessionState.SECOND_FACTOR_REQUIRED:
-            return begin_again(access, gateway, error)
-        return await _totp(request, access, gateway, enrolment_id, typed=code, refusal=error)
-    return lead_on_enrolled(request, access, gateway, enrolled, Method.TOTP)
+    draw = partial(_totp, request, access, gateway, enrolment_id)
+    return await confirm(request, access, gateway, Method.TOTP, enrolment_id, draw)
 
 
 async def _totp(

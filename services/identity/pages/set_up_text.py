@@ -1,5 +1,6 @@
 """Setting up codes by text message: the code that was sent to the number, how its delivery goes, and another one."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -9,14 +10,13 @@ from starlette.responses import Response
 from services.common.errors import ServiceError
 from services.identity.gateway import Gateway
 from services.identity.guards import Access, Admits, GatewayDep
-from services.identity.model import Method, SessionState
-from services.identity.pages.enrolled import TRY_AGAIN, begin_again, lead_on_enrolled
-from services.identity.pages.form import fields_of
-from services.identity.pages.rendering import lead_to, new_key, page
+from services.identity.model import Method
+from services.identity.pages.enrolled import TRY_AGAIN, begin_again, confirm
+from services.identity.pages.rendering import new_key, page
 from services.identity.pages.route import PageRoute
 from services.identity.pages.steps import Step, progress, steps_of
 from services.identity.pages.text_sent import sent_in_words, wants_part
-from services.identity.pages.typed_number import keep_number, kept_number
+from services.identity.pages.typed_number import text_again
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -32,40 +32,21 @@ async def get_sms(request: Request, access: _Known, gateway: GatewayDep, enrolme
 
 @router.post("/set-up/sms/{enrolment_id}")
 async def post_sms_code(request: Request, access: _Confirming, gateway: GatewayDep, enrolment_id: str) -> Response:
-    code = (await fields_of(request))("code")
-    if not code:  # it is not carried past a fresh code of another factor: it is too old by then
-        return lead_to(gateway, f"/set-up/sms/{enrolment_id}?done=stepped-up")
-    try:
-        enrolled = await gateway.confirming.confirm(
-            access.signed_in, access.client, Method.SMS, enrolment_id, code, access.standing, key=access.key
-        )
-    except ServiceError as error:
-        if error.code not in TRY_AGAIN or access.state is SessionState.SECOND_FACTOR_REQUIRED:
-            return begin_again(access, gateway, error)
-        return await _sms(request, access, gateway, enrolment_id, typed=code, refusal=error)
-    return lead_on_enrolled(request, access, gateway, enrolled, Method.SMS)
+    draw = partial(_sms, request, access, gateway, enrolment_id)
+    return await confirm(request, access, gateway, Method.SMS, enrolment_id, draw)
 
 
 @router.post("/set-up/sms/{enrolment_id}/again")
 async def post_again(request: Request, access: _Enrolling, gateway: GatewayDep, enrolment_id: str) -> Response:
     """Another code to the same number; without the browser's help it is to be typed again."""
     assert access.standing is not None
+    start = partial(gateway.two_factor.start_sms, access.signed_in, access.standing, access.client)
     try:
-        sent = await gateway.two_factor.sms_enrolment(access.signed_in, enrolment_id)
-    except ServiceError as error:
-        return begin_again(access, gateway, error)
-    number = kept_number(request, gateway, access.user.id, sent.phone_hint)
-    if number is None:
-        return lead_to(gateway, "/set-up")
-    try:
-        found = await gateway.two_factor.start_sms(access.signed_in, access.standing, access.client, number)
+        return await text_again(request, access, gateway, enrolment_id, start, "/set-up", "/set-up/sms")
     except ServiceError as error:
         if error.code not in TRY_AGAIN:
-            raise
+            return begin_again(access, gateway, error)
         return await _sms(request, access, gateway, enrolment_id, refusal=error)
-    response = lead_to(gateway, f"/set-up/sms/{found.id}")
-    keep_number(response, gateway, access.user.id, number)
-    return response
 
 
 async def _sms(

@@ -3,6 +3,7 @@ without typing it again. Sealed for its owner: nobody reads it in the browser, a
 
 import base64
 import binascii
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -11,10 +12,33 @@ from starlette.responses import Response
 from services.common.errors import ServiceError
 from services.common.logs import mask_phone
 from services.identity.gateway import Gateway
+from services.identity.guards import Access
 from services.identity.model import UserId
+from services.identity.otp_words import SmsEnrolment
+from services.identity.pages.rendering import lead_to
 
 _SECONDS = 600  # a set-up is over after ten minutes
 _LONGEST = 1000
+
+
+async def text_again(
+    request: Request,
+    access: Access,
+    gateway: Gateway,
+    enrolment_id: str,
+    start: Callable[[str], Awaitable[SmsEnrolment]],
+    asking: str,
+    waiting: str,
+) -> Response:
+    """`start`s anew with the number of this enrolment, and leads to where its code is waited for; without the browser's
+    help to where the number is asked for."""
+    sent = await gateway.two_factor.sms_enrolment(access.signed_in, enrolment_id)
+    number = kept_number(request, gateway, access.user.id, sent.phone_hint)
+    if number is None:
+        return lead_to(gateway, asking)
+    response = lead_to(gateway, f"{waiting}/{(await start(number)).id}")
+    keep_number(response, gateway, access.user.id, number)
+    return response
 
 
 def keep_number(response: Response, gateway: Gateway, user_id: UserId, number: str) -> None:
