@@ -130,7 +130,7 @@ async def _code(
         factors = await gateway.otp.factors_of(access.user.id)
         standing = await gateway.standings.marked(replace(standing, methods=tuple(factors.usable_methods())))
         methods = standing.methods
-    if standing.state is SessionState.ENROLMENT_REQUIRED or (standing.state is SessionState.ACTIVE and not methods):
+    if standing.state is not SessionState.SECOND_FACTOR_REQUIRED and not methods:
         return lead_to(gateway, WAY_ON[standing.state])
     stepping_up = standing.state is SessionState.ACTIVE
     method = next((one for one in methods if one == asked.method), methods[0] if methods else None)
@@ -146,6 +146,8 @@ async def _code(
         "stepping_up": stepping_up,
         "typed": typed[:_SHOWN],
         "remembering": remembering,
+        # Who was let in once and has the phone after all is not asked; they may.
+        "may_set_up": standing.state is SessionState.ENROLMENT_REQUIRED,
         "reason": standing.reason.sentence if standing.reason else "",
         "remember_days": 0 if stepping_up else _days(request, access, gateway, standing, method),
         "sms": await _text_sent(request, access, gateway) if method is Method.SMS else None,

@@ -104,6 +104,7 @@ async def _set_up(
     values: dict[str, Any] = {
         "forced": forced,
         "reason": standing.reason.sentence if forced and standing.reason else "",
+        "can_prove": forced and bool(standing.methods),
         "phone_required": phone_required,
         "methods": [method.value for method in methods],
         "held": [method.value for method in held],
