@@ -1,5 +1,6 @@
 """My info: who I am here, my second factors and why I am asked, where I am signed in, what happened to my account."""
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -26,7 +27,11 @@ _FEW_CODES = 3
 
 @router.get("/me")
 async def get_me(request: Request, access: _Active, gateway: GatewayDep, done: str = "") -> Response:
-    overview = await gateway.two_factor.overview(access.signed_in)
+    overview, notices, sessions = await asyncio.gather(
+        gateway.two_factor.overview(access.signed_in),
+        gateway.notices.own(access.signed_in),
+        gateway.accounts.sessions(access.signed_in),
+    )
     decision, user, speech = overview.decision, access.user, speech_of(request)
     values: dict[str, Any] = {
         "name": user.name,
@@ -45,9 +50,9 @@ async def get_me(request: Request, access: _Active, gateway: GatewayDep, done: s
         "codes_made_at": overview.factors.backup_codes_generated_at,
         "few_codes": overview.factors.backup_codes_remaining <= _FEW_CODES,
         "is_suspended": _is_suspended(overview.factors),
-        "notices": await gateway.notices.own(access.signed_in),
+        "notices": notices,
         "browsers": [_browser(own, access) for own in await gateway.remembering.own(access.signed_in)],
-        "sessions": [_session(one, access) for one in await gateway.accounts.sessions(access.signed_in)],
+        "sessions": [_session(one, access) for one in sessions],
     }
     return page(request, "me.html", access=access, done=done, **values)
 

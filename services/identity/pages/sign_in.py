@@ -11,12 +11,13 @@ from services.common.errors import ErrorCode, ServiceError
 from services.identity.gateway import Gateway
 from services.identity.guards import PUBLIC, Access, Admits, ClientDep, GatewayDep
 from services.identity.model import Client, SessionState, slug_key
+from services.identity.pages.already_in import AlreadyIn, already_in, way_on
 from services.identity.pages.clinic_cookie import remember_clinic, remembered_clinic
 from services.identity.pages.form import BeforeSignIn, fields_of
 from services.identity.pages.marking import marked
 from services.identity.pages.rendering import lead_to, page, speech_of
 from services.identity.pages.route import PageRoute
-from services.identity.pages.way_back import forget_way_back, lead_on, way_back
+from services.identity.pages.way_back import asked_way_back, forget_way_back, lead_on, way_back
 from services.identity.particulars import is_slug
 from services.identity.sessions import Standing, new_token
 
@@ -29,10 +30,16 @@ _NO_MATCH = marked("That did not match. Check the e-mail address and the passwor
 
 @router.get("/", dependencies=[PUBLIC])
 async def get_start(request: Request, gateway: GatewayDep, clinic: str | None = None, done: str = "") -> Response:
-    """Asks for the clinic's short name; a browser that has signed in before is led to its own."""
+    """Asks for the clinic's short name; a browser that has signed in before is led to its own, and whoever is signed in
+    goes on."""
+    if clinic is None and "again" in request.query_params:
+        return _start(request, done)
     if clinic is None:
-        slug = remembered_clinic(request, gateway)
-        return lead_to(gateway, f"/c/{slug}") if slug and "again" not in request.query_params else _start(request, done)
+        found = await already_in(request, gateway)
+        if found is not None and not found.is_shared and asked_way_back(request, gateway) is None:
+            return lead_on(request, gateway, found.state)
+        slug = found.signed_in.clinic.slug if found else remembered_clinic(request, gateway)
+        return lead_to(gateway, f"/c/{slug}") if slug else _start(request, done)
     slug = slug_key(clinic)
     if is_slug(slug):
         return lead_to(gateway, f"/c/{slug}")
@@ -42,8 +49,12 @@ async def get_start(request: Request, gateway: GatewayDep, clinic: str | None = 
 
 @router.get("/c/{slug}", dependencies=[PUBLIC])
 async def get_sign_in(request: Request, gateway: GatewayDep, slug: str, done: str = "") -> Response:
-    """The same for a clinic that does not exist: who asks learns nothing of it."""
-    return _sign_in(request, gateway, slug, done=done)
+    """The same for a clinic that does not exist: who asks learns nothing of it. Whoever is signed in there is shown the
+    way on above the form."""
+    found = await already_in(request, gateway)
+    if found is not None and found.signed_in.clinic.slug != slug_key(slug):
+        found = None
+    return _sign_in(request, gateway, slug, done=done, found=found)
 
 
 @router.post("/c/{slug}", dependencies=[PUBLIC])
@@ -97,6 +108,7 @@ async def post_sign_out(
     await gateway.accounts.sign_out(access.signed_in, access.client)
     response = lead_to(gateway, f"/c/{access.clinic.slug}?done=signed-out")
     response.set_cookie(**gateway.cookies.gone())
+    forget_way_back(response, gateway)  # whoever signs in next was not going there
     return response
 
 
@@ -112,10 +124,18 @@ def _start(request: Request, done: str) -> Response:
 
 
 def _sign_in(
-    request: Request, gateway: Gateway, slug: str, email: str = "", done: str = "", refusal: ServiceError | None = None
+    request: Request,
+    gateway: Gateway,
+    slug: str,
+    email: str = "",
+    done: str = "",
+    refusal: ServiceError | None = None,
+    found: AlreadyIn | None = None,
 ) -> Response:
     form = BeforeSignIn(request, gateway)
     values: dict[str, Any] = {"slug": slug[:_SHOWN], "email": email[:254], "csrf": form.token}
+    values["already_in"] = found.signed_in.user.name if found else ""
+    values["on"] = way_on(request, gateway, found) if found else ""
     values["is_shared"] = gateway.cookies.is_shared(request.cookies)
     if refusal is not None and refusal.code is ErrorCode.INVALID_CREDENTIALS:
         values["wrong"] = speech_of(request).say(_NO_MATCH)

@@ -21,10 +21,22 @@ _PARAMETER = "return_to"
 _MINUTES = 30  # as long as a sign-in that waits for an enrolment may last
 
 
+def asked_way_back(request: Request, gateway: Gateway) -> str | None:
+    """What the address of the page itself says."""
+    return _checked(request.query_params.get(_PARAMETER, ""), gateway) if request.method == "GET" else None
+
+
 def keep_way_back(request: Request, response: Response, gateway: Gateway) -> None:
     """Keeps what the address of a page says, where somebody may be led there."""
-    asked = request.query_params.get(_PARAMETER, "") if request.method == "GET" else ""
-    if back := _checked(asked, gateway):
+    if back := asked_way_back(request, gateway):
+        response.set_cookie(**_attributes(gateway), value=quote(back, safe=""), max_age=_MINUTES * 60)
+
+
+def keep_page(response: Response, gateway: Gateway, path: str) -> None:
+    """Keeps a page of ours that somebody was going to when they were stopped; My info comes without being kept."""
+    if path == WAY_ON[SessionState.ACTIVE]:
+        forget_way_back(response, gateway)
+    elif back := _checked(f"{gateway.settings.path_prefix}{path}", gateway):
         response.set_cookie(**_attributes(gateway), value=quote(back, safe=""), max_age=_MINUTES * 60)
 
 
