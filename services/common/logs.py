@@ -11,6 +11,8 @@ from typing import Any
 
 import structlog
 
+from services.common.exception_text import as_text
+
 request_id_var: ContextVar[str] = ContextVar("request_id", default="")
 
 _SECRET_NAME = re.compile(
@@ -68,6 +70,7 @@ def _clean(name: str, value: Any) -> Any:
 
 def configure(service: str, level: str = "INFO") -> None:
     """Sends structlog and the standard library's logs to stderr as JSON lines."""
+    with_exception = structlog.processors.ExceptionRenderer(as_text)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -76,7 +79,7 @@ def configure(service: str, level: str = "INFO") -> None:
         lambda _, __, event: {"service": service, **event},
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, _redact, structlog.processors.JSONRenderer()],
+        processors=[*shared, with_exception, _redact, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
@@ -87,7 +90,7 @@ def configure(service: str, level: str = "INFO") -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
+                with_exception,
                 _redact,
                 structlog.processors.JSONRenderer(),
             ],

@@ -89,6 +89,41 @@ except ValueError:
     assert len(raw.splitlines()) == 2
 
 
+def test_a59_an_exception_says_what_and_where_and_repeats_no_value() -> None:
+    code = r"""
+import psycopg
+class Refused(Exception):
+    sqlstate = "23505"
+def parse(text): return int(text)
+def find(text): return {}[text]
+def store(text): raise Refused(f"Key (phone)=({text}) already exists.")
+def group(text): raise ExceptionGroup(f"of {text}", [ValueError(text), psycopg.errors.UndefinedTable("no such table")])
+for step in (parse, find, store, group):
+    for said in (log, logging.getLogger("other")):
+        try:
+            try:
+                step("canary".upper())
+            except Exception as error:
+                raise RuntimeError(f"{error} and {'canary'.upper()}") from error
+        except RuntimeError:
+            said.exception("failed")
+try:
+    open("/no/such/file")
+except OSError:
+    log.exception("failed")
+"""
+    lines = logged(code)
+    assert len(lines) == 9
+    traces = [str(line["exception"]) for line in lines]
+    assert not [trace for trace in traces if "CANARY" in trace]
+    for trace, words in zip(
+        traces[::2], ("ValueError", "KeyError", "Refused 23505", "no such table", "No such"), strict=True
+    ):
+        assert words in trace
+        assert 'File "<string>", line' in trace
+    assert all("RuntimeError" in trace for trace in traces[:-1])
+
+
 def test_other_libraries_speak_through_the_same_form_from_warning_on() -> None:
     lines = logged("logging.getLogger('psycopg.pool').info('chatter'); logging.getLogger('psycopg.pool').warning('x')")
     assert [(line["event"], line["service"], line["request_id"]) for line in lines] == [("x", "echo", "request-12345")]
