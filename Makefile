@@ -73,6 +73,10 @@ messages: $(DEV_STAMP) ## collect the texts of the pages into the catalogues of 
 bench: $(DEV_STAMP) ## measure pages, sign-ins, codes, texts and session checks beside their floors
 	$(DIES_WITH_MAKE) $(PYTHON) -m tests.bench
 
+.PHONY: screenshots
+screenshots: $(DEV_STAMP) ## a picture of every page in every state, in .local/screenshots/, to be looked at
+	@$(DIES_WITH_MAKE) $(PYTHON) -m tests.screenshots
+
 .PHONY: compose-up
 compose-up: ## the stack in Docker, with the stand-in for Twilio
 	docker compose --profile standin up --build --wait

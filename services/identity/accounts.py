@@ -75,7 +75,9 @@ class Accounts:
             if change.name is not None or change.locale is not None:
                 raise enrolment_required(standing)
             if user.phone_proven and phone != user.phone:
-                raise ServiceError(ErrorCode.FORBIDDEN, "A proven number can only be changed after signing in in full.")
+                raise ServiceError(
+                    ErrorCode.FORBIDDEN, "A confirmed number can only be changed after signing in with a code."
+                )
         given = {"name": change.name, "phone": phone, "locale": change.locale}
         changed = [name for name, value in given.items() if value not in (None, getattr(user, name))]
         if not changed:
@@ -106,7 +108,7 @@ class Accounts:
             uuid.uuid4().hex, session.login_id, caller, typed, only_first=only_first(session)
         )
         if found.verdict.result is VerdictResult.NO_SUCH_FACTOR:
-            detail = "No code is open just now: none was sent, or it can no longer be used. Ask for a new one."
+            detail = "There is no code to check: none was sent, or it is no longer valid. Ask for a new one."
             raise ServiceError(ErrorCode.CODE_EXPIRED, detail)
         if found.verdict.result is not VerdictResult.ACCEPTED or found.phone is None:
             if found.verdict.is_budget_newly_spent:

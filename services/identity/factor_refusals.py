@@ -23,7 +23,7 @@ async def no_such_factor(standings: Standings, otp: OtpPeer, signed_in: SignedIn
     if method is Method.SMS and Method.SMS in factors.usable_methods():
         return ServiceError(
             ErrorCode.CODE_EXPIRED,
-            "No code is open just now: none was sent, or it can no longer be used. Ask for a new one.",
+            "There is no code to check: none was sent, or it is no longer valid. Ask for a new one.",
         )
     if factors.factors and not factors.is_any_usable:
         return ServiceError(ErrorCode.CONFLICT, _SUSPENDED)

@@ -284,7 +284,7 @@ async def _check_csrf(request: Request, gateway: Gateway, signed_in: SignedIn) -
         field = (await request.form()).get(CSRF_FIELD, "")
         submitted = field if isinstance(field, str) else ""
     if is_foreign(request, gateway) or not gateway.cookies.is_csrf_token(submitted, signed_in.session.id):
-        raise ServiceError(ErrorCode.FORBIDDEN, "This form is no longer good. Please reload the page and try again.")
+        raise ServiceError(ErrorCode.FORBIDDEN, "This form is out of date. Please reload the page and try again.")
 
 
 def is_foreign(request: Request, gateway: Gateway, method: str | None = None) -> bool:

@@ -34,7 +34,7 @@ class Integrations:
         if before is not None:
             self._check_own(before, by)
             if by.kind == "user" and _loosens(before, terms):
-                await check_own_factor(self._otp, UserId(by.id or ""), "loosen what an integration demands")
+                await check_own_factor(self._otp, UserId(by.id or ""), "loosen what an integration requires")
         async with AsyncExitStack() as around:
             if terms.max_device_trust_hours is not None or _caps(before):
                 await around.enter_async_context(self._forgetting.around(clinic_id, by))
@@ -54,7 +54,7 @@ class Integrations:
             raise ServiceError(ErrorCode.NOT_FOUND, "There is no integration of this name.")
         self._check_own(before, by)
         if by.kind == "user":
-            await check_own_factor(self._otp, UserId(by.id or ""), "end what an integration demands")
+            await check_own_factor(self._otp, UserId(by.id or ""), "end what an integration requires")
         async with AsyncExitStack() as around:
             if _caps(before):
                 await around.enter_async_context(self._forgetting.around(clinic_id, by))

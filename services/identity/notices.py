@@ -70,7 +70,7 @@ def sentence_of(notice: KeptNotice, timezone: str) -> str:
             " If you did not ask for that, tell your administrator."
         )
     if kind is NoticeKind.BYPASS_USED:
-        return f"Someone signed in to your account {here}, by the leave to do so once without a code. {_AT_ONCE}"
+        return f"Someone signed in to your account {here}, with the permission to do so once without a code. {_AT_ONCE}"
     if kind is NoticeKind.BYPASS_ENROLLED:
         return (
             f"After a sign-in without a code, {factor} took the place of all that was set up for your account, {here}."

@@ -55,13 +55,13 @@ _SPOKEN_TO = [
             r"^What you set up for codes is suspended: please ask (.+) to let you in\.$",
             r"What {person} set up for codes is suspended. An administrator can let them in once.",
         ),
-        (r"^(An administrator of .*) asks you for a code\b", r"\1 asks {person} for a code"),
+        (r"^(An administrator of .*) (requires|has required) you to give\b", r"\1 \2 {person} to give"),
         (r"^(An administrator of .*) lets you sign in\b", r"\1 lets {person} sign in"),
-        (r", and you have (not set one up|set up)\b", r", and {person} has \1"),
+        (r", and you have (not set up|set up)\b", r", and {person} has \1"),
         (r": after your code, please set up ", r": after the code, {person} is to set up "),
         (
-            r" Nothing it allows can be set up just now: please ask one of its administrators\.$",
-            " Nothing it allows can be set up just now.",
+            r" The ways it allows cannot be set up at the moment: please ask one of its administrators\.$",
+            " The ways it allows cannot be set up at the moment.",
         ),
     )
 ]

@@ -135,7 +135,9 @@ def register(app: FastAPI) -> None:
 
 
 def internal_error() -> JSONResponse:
-    return problem("internal-error", "Something went wrong on our side. Please try again; if it stays, tell support.")
+    return problem(
+        "internal-error", "Something went wrong on our side. Please try again; if it keeps happening, tell support."
+    )
 
 
 def _methods_at(request: Request) -> list[str]:

@@ -38,7 +38,8 @@ STEP_UP_LIFE = timedelta(minutes=5)
 DEFAULT_IDLE_MINUTES = 30
 _TOKEN_BYTES = 32
 _LET_IN = (
-    "You were let in this once without a code: set up a second factor now. It replaces what you had set up before."
+    "You were let in this once without a code: please set up two-factor authentication now. It replaces"
+    " what you had set up before."
 )
 
 

@@ -165,7 +165,9 @@ class TwoFactor:
         if number is None:
             raise no_number()
         if standing.state is not SessionState.ACTIVE and user.phone_proven and number != user.phone:
-            raise ServiceError(ErrorCode.FORBIDDEN, "A proven number can only be changed after signing in in full.")
+            raise ServiceError(
+                ErrorCode.FORBIDDEN, "A confirmed number can only be changed after signing in with a code."
+            )
         caller, locale = caller_of(signed_in, client), locale_of(signed_in)
         terms = await self._standings.sms_terms.for_number(signed_in.clinic.id, number)
         return await self._otp.start_sms(uuid.uuid4().hex, caller, number, locale, terms, only_proof=False)
@@ -184,7 +186,7 @@ class TwoFactor:
             holds = await self._settings.holds(session.clinic_id)
             raise ServiceError(
                 ErrorCode.REQUIRED_BY_POLICY,
-                "A second factor is required of you, and this is the last one you have.",
+                "You need a way to get codes, and this is the only one you have.",
                 reason=before.decision.reason.as_json(),
                 holders=[hold.name for hold in holds if hold.requires_two_factor],
             )

@@ -12,7 +12,7 @@ _SPENT = (
     "Too many wrong codes were typed for your account. If that was not you, someone knows your password: change it, or"
     " ask your administrator."
 )
-_TOTP_USED = "This code was used before, or is older than one that was. Wait for the next one."
+_TOTP_USED = "This code, or a newer one, has been used already. Wait for the next one."
 _SET_CLOCK = (
     "Let your phone set its date, time and time zone by itself. iPhone: Settings > General > Date & Time > Set"
     " Automatically. Android: Settings > System > Date & time > Automatic. Then take the next code that the app shows."
@@ -31,7 +31,7 @@ def refusal_for(verdict: Verdict, method: Method) -> ServiceError:
     if verdict.result is VerdictResult.ALREADY_USED:
         return ServiceError(
             ErrorCode.CODE_ALREADY_USED,
-            _TOTP_USED if method is Method.TOTP else "This code was used before; each works once.",
+            _TOTP_USED if method is Method.TOTP else "This code has been used already; each works once.",
             retry_after=verdict.retry_after_seconds,
         )
     if verdict.result is VerdictResult.EXPIRED:
@@ -82,8 +82,8 @@ def _last_try(verdict: Verdict) -> str:
         return "That was the last try for now."
     if minutes <= 2 * 60:
         how_long = "1 minute" if minutes == 1 else f"{minutes} minutes"
-        return f"That was the last try for now. Codes are taken again in {how_long}."
-    return f"That was the last try for now. Codes are taken again in {-(-minutes // 60)} hours."
+        return f"That was the last try for now. You can try again in {how_long}."
+    return f"That was the last try for now. You can try again in {-(-minutes // 60)} hours."
 
 
 def _span(seconds: int) -> str:

@@ -45,7 +45,7 @@ async def is_refused(held: HeldAccount, mark: bytes, caller: Caller, kind: Enrol
 def refused() -> ServiceError:
     return ServiceError(
         ErrorCode.CONFLICT,
-        "This number is used for as many accounts as one number may be. Use another number, or another way.",
+        "This number is already used for as many accounts as allowed. Use another number, or another way.",
     )
 
 

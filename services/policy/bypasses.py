@@ -78,7 +78,7 @@ class Bypasses:
         # Looked at before the lock is asked for: whoever comes too late does not wait for it.
         known = await self._bypasses.get(clinic_id, bypass_id)
         if known is None or known.user_id != user_id:
-            raise ServiceError(ErrorCode.NOT_FOUND, "There is no such leave to sign in.")
+            raise ServiceError(ErrorCode.NOT_FOUND, "There is no such permission to sign in.")
         if known.is_usable(self._clock.now()):
             used = await self._spend(known, session_id, address)
             if used is not None:
@@ -86,7 +86,7 @@ class Bypasses:
             known = await self._bypasses.get(clinic_id, bypass_id)
         if known and known.state is BypassState.USED and known.used_session_id == session_id:
             return known
-        raise ServiceError(ErrorCode.GONE, "This leave to sign in once has been used, or its time is over.")
+        raise ServiceError(ErrorCode.GONE, "This permission to sign in once has been used, or has expired.")
 
     async def revoke(self, clinic_id: ClinicId, user_id: UserId, actor: Actor) -> Bypass:
         """Revokes the unused one, or marks the one used in the last 24 hours as undone."""

@@ -50,7 +50,7 @@ class Holds:
             before = _named(living, name)
             if before is None and len(living) >= MOST_HOLDS:
                 raise ServiceError(
-                    ErrorCode.CONFLICT, f"A clinic has at most {MOST_HOLDS} integrations that demand this."
+                    ErrorCode.CONFLICT, f"A clinic can have at most {MOST_HOLDS} integrations that require this."
                 )
             if before is not None:
                 _check_owner(before, actor)

@@ -111,7 +111,7 @@ def _check_holds(
 def required_by(demanding: Sequence[Hold]) -> ServiceError:
     """The refusal that names the holders."""
     names = [hold.name for hold in demanding]
-    detail = "The rule cannot be turned off or put off while an integration demands a second factor."
+    detail = "The rule cannot be turned off or postponed while an integration requires two-factor authentication."
     reason = {
         "sentence": f"{detail[:-1]}: {', '.join(names)}.",
         "rules": [

@@ -31,13 +31,15 @@ def asked_by_holds(facts: Facts) -> str:
         names = f"{', '.join(hold.name for hold in holds[:_MOST_NAMED])} and {len(holds) - _MOST_NAMED} more"
     since = _date(min(hold.set_at for hold in holds), facts)
     if len(holds) == 1:
-        return f"An integration of {_within(facts)} ({names}) asks everyone for a code since {since}"
-    return f"Integrations of {_within(facts)} ({names}) ask everyone for a code since {since}"
+        return f"An integration of {_within(facts)} ({names}) has required a code at sign-in since {since}"
+    return f"Integrations of {_within(facts)} ({names}) have required a code at sign-in since {since}"
 
 
 def asked_of_this_person(facts: Facts) -> str:
-    since = f" since {_date(facts.setting.set_at, facts)}" if facts.setting else ""
-    return f"An administrator of {_within(facts)} asks you for a code{since}"
+    if facts.setting is None:
+        return f"An administrator of {_within(facts)} requires you to give a code at sign-in"
+    since = _date(facts.setting.set_at, facts)
+    return f"An administrator of {_within(facts)} has required you to give a code at sign-in since {since}"
 
 
 def exempted(facts: Facts) -> str:
@@ -48,14 +50,16 @@ def exempted(facts: Facts) -> str:
 
 def asked_by_clinic(facts: Facts) -> str:
     since = in_force_since(facts.rule, facts.at)
-    return f"{facts.clinic} asks everyone for a code{f' since {_date(since, facts)}' if since else ''}"
+    if since is None:
+        return f"{facts.clinic} requires a code at sign-in"
+    return f"{facts.clinic} has required a code at sign-in since {_date(since, facts)}"
 
 
 def not_asked_by_clinic(facts: Facts) -> str:
     begins = coming_at(facts.rule, facts.at)
     if begins:
-        return f"{facts.clinic} asks everyone for a code only from {_date(begins, facts)}, {_time(begins, facts)}"
-    return f"{facts.clinic} does not ask everyone for a code"
+        return f"{facts.clinic} will require a code at sign-in from {_date(begins, facts)}, {_time(begins, facts)}"
+    return f"{facts.clinic} does not require a code at sign-in"
 
 
 def requiring(facts: Facts) -> list[Hold]:
@@ -75,14 +79,14 @@ def why(
     """The sentence of a decision that `clause` settled."""
     factors = facts.subject.factors
     if outcome is Outcome.ALLOW:
-        return f"{clause(facts)}, and you have not set one up."
+        return f"{clause(facts)}, and you have not set up a way to get one."
     if outcome is Outcome.ENROL:
         way_out = (
             ""
             if methods_allowed
-            else " Nothing it allows can be set up just now: please ask one of its administrators."
+            else " The ways it allows cannot be set up at the moment: please ask one of its administrators."
         )
-        return f"{clause(facts)}, and you have not set one up yet.{way_out}"
+        return f"{clause(facts)}, and you have not set up a way to get one yet.{way_out}"
     if all(factor.suspended for factor in factors):
         return f"What you set up for codes is suspended: please ask an administrator of {_within(facts)} to let you in."
     if enrol_after_proof:
@@ -97,7 +101,7 @@ def coming(facts: Facts, enforce_from: datetime, methods_allowed: tuple[Method, 
     """What a scheduled rule will ask of this person, with the time and its zone: they may be elsewhere."""
     when = f"{_date(enforce_from, facts)}, {_time(enforce_from, facts)} ({_zone(facts.subject.timezone)})"
     what = " or ".join(_WORDS[method] for method in methods_allowed) or "a way to get codes"
-    return f"From {when}, {facts.clinic} asks everyone for a code: please set up {what} before then."
+    return f"{facts.clinic} will require a code at sign-in from {when}: please set up {what} before then."
 
 
 def _within(facts: Facts) -> str:

@@ -62,7 +62,7 @@ def test_the_whole_story_in_a_browser(clinic: Clinic, page: Page, tmp_path: Path
     clinic.require(require_two_factor=True, phone_required=False)
 
     sign_in(page, clinic.stack, person)
-    expect(page.get_by_role("heading", name="One thing before you go on")).to_be_visible()
+    expect(page.get_by_role("heading", name="One thing before you continue")).to_be_visible()
     # A26: typing another address leads back to what is still missing.
     page.goto(f"{clinic.stack.public_url}/me")
     expect(page.get_by_role("button", name="Use an app")).to_be_visible()
@@ -81,7 +81,7 @@ def test_the_whole_story_in_a_browser(clinic: Clinic, page: Page, tmp_path: Path
     codes = page.get_by_role("list", name="Backup codes").get_by_role("listitem").all_inner_texts()
     assert len(codes) == 10
     page.get_by_label("I have put them somewhere safe").check()
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
     expect(page.get_by_role("heading", name=person.name)).to_be_visible()
     expect(page.get_by_text("10 left")).to_be_visible()
 
@@ -96,14 +96,14 @@ def test_the_whole_story_in_a_browser(clinic: Clinic, page: Page, tmp_path: Path
     box.fill(phone.last_code())
     expect(page.get_by_role("alert")).to_be_visible()
     page.get_by_label("Six digits").fill(phone.code())
-    page.get_by_role("button", name="Go on").click()  # one that mends a wrong code does not go off by itself
+    page.get_by_role("button", name="Continue").click()  # one that mends a wrong code does not go off by itself
     expect(page.get_by_role("heading", name=person.name)).to_be_visible()
     page.get_by_role("button", name="Sign out").click()
 
     sign_in(page, clinic.stack, person)
     page.get_by_role("link", name=re.compile("backup code", re.I)).click()
     page.get_by_label("Backup code").fill(codes[0].lower())
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
     expect(page.get_by_text("9 left")).to_be_visible()
 
 
@@ -112,10 +112,10 @@ def test_a_forced_set_up_asks_for_the_number_first(clinic: Clinic, page: Page) -
     clinic.require(require_two_factor=True)
     sign_in(page, clinic.stack, person)
     page.get_by_label("Mobile number").fill("12")
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
     expect(page.get_by_role("alert")).to_be_visible()
     page.get_by_label("Mobile number").fill("+1 202 555 0117")
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
     expect(page.get_by_role("button", name="Use an app")).to_be_visible()
 
 
@@ -155,7 +155,7 @@ def test_an_administrator_requires_it_of_everyone_in_the_browser(clinic: Clinic,
     page.get_by_role("link", name="Security").click()
     page.get_by_role("checkbox", name="require it of everyone").check()
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("heading", name="What this does")).to_be_visible()
+    expect(page.get_by_role("heading", name="What this will do")).to_be_visible()
     page.get_by_role("button", name="Save it").first.click()
     expect(page.get_by_role("status")).to_contain_text("From now on")
     expect(page.get_by_role("checkbox", name="require it of everyone")).to_be_checked()

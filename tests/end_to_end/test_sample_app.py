@@ -107,7 +107,7 @@ def test_r12_a_note_is_kept_while_two_factor_is_required_of_everyone_and_saved_o
     page.get_by_role("button", name="Save").click()
     said = page.get_by_role("status")
     expect(said).to_contain_text("Not saved yet; your note is kept here.")
-    expect(said).to_contain_text("asks everyone for a code")
+    expect(said).to_contain_text("has required a code at sign-in")
     assert answers == [403]
     expect(page.locator("#text")).to_be_visible()
     assert page.locator("#text").input_value() == NOTE

@@ -84,7 +84,7 @@ async def test_it_is_narrowed_to_a_person_by_name_or_address_and_to_a_kind(
     by_address = await at_desk.http.get("/audit", params={"person": mo.email.upper()})
     assert len(rows(by_address.text)) == 1
     unclear = await at_desk.http.get("/audit", params={"person": "harbour.example", "kind": "session.opened"})
-    assert "Whom do you mean?" in plain(unclear.text)
+    assert "Who do you mean?" in plain(unclear.text)
     assert rows(unclear.text) == []
     chosen = await at_desk.http.get(link_named(unclear.text, "Nia Adeyemi"))
     assert len(rows(chosen.text)) == 1
@@ -93,7 +93,7 @@ async def test_it_is_narrowed_to_a_person_by_name_or_address_and_to_a_kind(
     assert "Nobody here has this name or e-mail address." in plain(nobody.text)
     of_kind = await at_desk.http.get("/audit", params={"kind": "session.opened"})
     assert len(rows(of_kind.text)) == 4
-    assert "Nothing of this kind has happened." in plain((await at_desk.http.get("/audit?kind=app.revoked")).text)
+    assert "Nothing found." in plain((await at_desk.http.get("/audit?kind=app.revoked")).text)
     assert len(rows((await at_desk.http.get("/audit?kind=nonsense")).text)) > 4, "what is no kind narrows nothing"
 
 

@@ -26,7 +26,7 @@ async def test_a_phone_found_again_is_offered_beside_the_set_up_and_opens_everyt
     words = words_of(page.text)
     assert "Open your authenticator app" in words
     assert "Use a backup code" in words
-    assert "set up a second factor now" not in words, "who is here does something else"
+    assert "set up two-factor authentication now" not in words, "who is here does something else"
     assert "Back to the set-up" in words
     form = {"csrf": await visitor.token_in("/code"), "method": "totp"}
     wrong = await visitor.http.post("/code", data={**form, "code": let_in.wrong_code()})

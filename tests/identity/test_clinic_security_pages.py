@@ -80,7 +80,7 @@ class Administrator(Visitor):
 
     async def save_from(self, preview: httpx.Response, to: str = PAGE) -> httpx.Response:
         assert preview.status_code == 200
-        assert "What this does" in preview.text, plain(preview.text)
+        assert "What this will do" in preview.text, plain(preview.text)
         return await self.send(to, inputs(preview.text, to))
 
 
@@ -112,16 +112,18 @@ async def test_r17_a_change_that_stops_somebody_is_saved_only_after_its_preview(
     words = plain(preview.text)
     assert (await rule_of(admin))["require_two_factor"] is False, "looking saves nothing"
     for group, someone in (
-        ("Stopped now: 1", people["working"]),
-        ("Asked when they sign in next: 2", people["away"]),
-        ("Asked when they sign in next: 2", with_number),
-        ("Have nothing set up: 4", people["working"]),
-        ("Have no mobile number: 5", people["proven"]),
-        ("Are exempt: 1", people["exempt"]),
-        ("Notice nothing: 3", people["proven"]),
+        ("Stopped at once: 1", people["working"]),
+        ("Asked at their next sign-in: 2", people["away"]),
+        ("Asked at their next sign-in: 2", with_number),
+        ("Nothing set up: 4", people["working"]),
+        ("No mobile number: 5", people["proven"]),
+        ("Exempt: 1", people["exempt"]),
+        ("Not affected: 3", people["proven"]),
     ):
         after = words.partition(f"{group} ")[2]
-        assert someone.email in re.split(r"(Stopped|Asked|Have|Are|Notice)\b[^.]*: \d", after)[0], group
+        assert (
+            someone.email in re.split(r"(Stopped|Asked|Nothing set|No mobile|Exempt|Not affected)\b[^.]*: \d", after)[0]
+        ), group
     assert "Two-factor authentication: require it of everyone No Yes" in words
     saved = await at_desk.save_from(preview)
     assert saved.headers["location"] == f"{PAGE}?done=rule-on"
@@ -159,9 +161,9 @@ async def test_another_change_than_the_one_looked_at_is_looked_at_again(at_desk:
     sent = inputs(preview.text, PAGE)
     sent["method_sms"] = ""
     again = await at_desk.send(PAGE, sent)
-    assert (again.status_code, "What this does" in again.text) == (200, True)
+    assert (again.status_code, "What this will do" in again.text) == (200, True)
     sent["seen"] = ""
-    assert "What this does" in (await at_desk.send(PAGE, sent)).text
+    assert "What this will do" in (await at_desk.send(PAGE, sent)).text
     assert (await rule_of(at_desk.person))["require_two_factor"] is False
 
 
@@ -180,9 +182,9 @@ async def test_p11_saving_needs_a_fresh_code_and_carries_what_was_looked_at(
 ) -> None:
     at_desk.person.stack.clock.advance(timedelta(minutes=6))
     preview = await at_desk.save(require_two_factor="yes")
-    assert "What this does" in preview.text, "looking needs none"
+    assert "What this will do" in preview.text, "looking needs none"
     asked = await at_desk.save_from(preview)
-    assert "One fresh code, please" in asked.text
+    assert "One more code, please" in asked.text
     sent = inputs(asked.text, "/code") | {"code": at_desk.person.code()}
     answer = await at_desk.http.post("/code", data=sent)
     assert (answer.status_code, answer.headers["location"]) == (307, PAGE)
@@ -203,7 +205,7 @@ async def test_what_both_have_changed_is_said_with_who_and_what_stands(
         assert stale.status_code == 409
         words = plain(stale.text)
         assert "Ada Admin has changed this in the meantime (16 November 2026, 09:3" in words
-        assert "Minutes without activity 10 20 Below" in words, "only what both have changed"
+        assert "Minutes without activity 10 20 The form" in words, "only what both have changed"
         shown = inputs(stale.text, f"{PAGE}/preview")
         assert (shown["idle_minutes"], shown["require_two_factor"], shown["sms_daily_cap"]) == ("20", "yes", "77")
     assert (await rule_of(admin))["idle_minutes"] == 10
@@ -237,7 +239,7 @@ async def test_what_was_looked_at_is_looked_at_again_after_a_change_made_since(
     preview = await at_desk.save(require_two_factor="yes")
     await at_desk.person.call("PATCH", "/v1/clinic/security", {"idle_minutes": 10})
     again = await at_desk.save_from(preview)
-    assert "What this does" in plain(again.text)
+    assert "What this will do" in plain(again.text)
     assert (await rule_of(at_desk.person))["require_two_factor"] is False
     assert (await at_desk.save_from(again)).headers["location"] == f"{PAGE}?done=rule-on"
     rule = await rule_of(at_desk.person)
@@ -269,9 +271,9 @@ async def test_without_a_second_factor_of_their_own_nobody_turns_it_on_and_the_p
         ("remember_device_days", "-1", "Write a whole number."),
         ("sms_daily_cap", "100001", "This must be 100000 or less."),
         ("sms_daily_cap", "1e3", "Write a whole number."),
-        ("sms_countries", "GB, Atlantis", "“Atlantis” is no country we know. Its two letters will do, such as GB."),
+        ("sms_countries", "GB, Atlantis", "“Atlantis” is not a country we know. Its two letters will do, such as GB."),
         ("sms_countries", " , ", "Name at least one country."),
-        ("enforce_from", "soon", "This is no day and time. Write it as 2027-03-01 06:00."),
+        ("enforce_from", "soon", "This is not a day and time. Write it as 2027-03-01 06:00."),
         ("enforce_from", "2026-11-16T09:00", "This time is over. Choose one that is still to come."),
         ("enforce_from", "9999-12-31T23:59", "Choose a time within the next ten years."),
         ("enforce_from", "2027-03-28T01:30", "Clocks go forward that night"),
@@ -299,11 +301,11 @@ async def test_a_date_is_of_the_clinics_clock_and_is_looked_at_as_if_it_had_come
 ) -> None:
     await at_desk.person.call("PATCH", "/v1/clinic", {"timezone": "America/New_York"})
     page = plain((await at_desk.http.get(PAGE)).text)
-    assert "The time is that of the clinic: America/New_York (now UTC-05:00)." in page
+    assert "Clinic time: America/New_York (now UTC-05:00)." in page
     preview = await at_desk.save(require_two_factor="yes", enforce_from="2027-07-01T06:00")
     words = plain(preview.text)
     assert "on 1 July 2027, 06:00 (America/New_York)" in words
-    assert "Asked when they sign in next: 1" in words
+    assert "Asked at their next sign-in: 1" in words
     saved = await at_desk.save_from(preview)
     assert saved.headers["location"] == f"{PAGE}?done=rule-scheduled"
     rule = await rule_of(at_desk.person)

@@ -1,4 +1,4 @@
-"""What integrations demand, a shared computer and the picture of adoption, on the page of the clinic's security."""
+"""Required by integrations, a shared computer and the picture of adoption, on the page of the clinic's security."""
 
 import re
 from datetime import timedelta
@@ -33,7 +33,7 @@ async def test_r15_a_hold_is_shown_and_keeps_the_box_ticked(at_desk: Administrat
     await demand(stack, clinic, Actor("app", "app_ledger"), hours=36)
     shown = await at_desk.http.get(PAGE)
     words = plain(shown.text)
-    assert "It cannot be unticked, nor put off, while an integration demands it: ledger." in words
+    assert "It cannot be unticked or postponed while an integration requires it: ledger." in words
     assert "Since 16 November 2026, 09:3" in words
     assert "set by the app app_ledger. Only that app, or an operator, can end it." in words
     assert words.count("ledger lets a browser be remembered for 36 hours at most.") == 2, "there and beside the days"
@@ -48,8 +48,8 @@ async def test_r15_a_hold_is_shown_and_keeps_the_box_ticked(at_desk: Administrat
     for typed in ({"require_two_factor": None}, {"enforce_from": "2027-03-01T06:00"}):
         refused = await at_desk.save(**typed)
         assert refused.status_code == 409
-        assert "cannot be turned off or put off" in plain(refused.text)
-        assert "It is demanded by: ledger." in plain(refused.text)
+        assert "cannot be turned off or postponed" in plain(refused.text)
+        assert "It is required by: ledger." in plain(refused.text)
     assert (await rule_of(admin))["require_two_factor"] is True
     assert (await at_desk.send(f"{PAGE}/preview", stale)).status_code == 409
 
@@ -61,9 +61,9 @@ async def test_a_hold_by_hand_is_looked_at_set_and_ended(at_desk: Administrator,
     form |= {"name": "ledger.v2", "max_device_trust_hours": "48"}
     preview = await at_desk.send(f"{HOLDS}/preview", form)
     words = plain(preview.text)
-    assert "ledger.v2 will demand two-factor authentication of everyone." in words
+    assert "ledger.v2 will require two-factor authentication of everyone." in words
     assert "be remembered for 2 days at most." in words
-    assert "Stopped now: 1" in words
+    assert "Stopped at once: 1" in words
     assert await person.state() == "active"
     back = await at_desk.http.post(f"{HOLDS}/preview", data=inputs(preview.text, f"{HOLDS}/preview"))
     again = inputs(back.text, f"{HOLDS}/preview")
@@ -80,7 +80,7 @@ async def test_a_hold_by_hand_is_looked_at_set_and_ended(at_desk: Administrator,
     assert "set by Mina Okafor." in plain(page.text)
     end = inputs(page.text, f"{HOLDS}/end")
     asked = await at_desk.send(f"{HOLDS}/end", end)
-    assert "One fresh code, please" in asked.text
+    assert "One more code, please" in asked.text
     sent = inputs(asked.text, "/code") | {"code": at_desk.person.code()}
     assert (await at_desk.http.post("/code", data=sent)).headers["location"] == f"{HOLDS}/end"
     ended = await at_desk.http.post(f"{HOLDS}/end", data=sent)

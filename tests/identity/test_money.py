@@ -151,8 +151,8 @@ async def test_r20_texts_that_do_not_arrive_are_listed_last_and_named_until_they
     async with stack.client(cookie=f"{stack.gateway.cookies.name}={person.token}") as browser:
         page = (await browser.get("/code")).text
         assert "Type one of the ten codes" in page
-        assert "few arrive just now" in page
-        assert "Few texts arrive just now" in (await browser.get("/code?method=sms")).text
+        assert "may not arrive at the moment" in page
+        assert "Text messages are having trouble at the moment" in (await browser.get("/code?method=sms")).text
     assert (await person.call("POST", "/v1/session/second-factor/sms")).status_code == 202, "it is tried all the same"
     stack.notifier.is_sms_degraded = False
     stack.clock.advance(_A_MINUTE)

@@ -29,7 +29,7 @@ async def test_r18_it_says_whether_it_is_on_why_since_when_and_what_is_left(enro
     assert "10 left · made 16 November 2026" in words
     assert "backup codes are left" not in words
     assert "Chrome on Linux" not in words
-    assert "A browser or app that we do not know this one" in words
+    assert "Unknown browser or app this one" in words
     person = enrolled.person
     for code in person.backup_codes[:7]:
         await person.sign_in()
@@ -71,21 +71,21 @@ async def test_r06_a_number_is_proven_with_a_code_or_kept_and_called_unproven(en
     stack = enrolled.web
     assert location_of(await enrolled.send("/me/phone/unproven", phone="07700 900199")) == "/me?done=saved"
     words = await enrolled.words("/me")
-    assert "not proven +447700900199" in words
-    assert "nobody has proven yet that it is yours" in await enrolled.words("/me/phone")
+    assert "not confirmed +44 7700 900199" in words
+    assert "not confirmed as yours yet" in await enrolled.words("/me/phone")
     wrong = await enrolled.send("/me/phone", phone="12")
     assert (wrong.status_code, 'value="12"' in wrong.text) == (422, True)
     path = location_of(await enrolled.send("/me/phone", phone=PHONE))
-    assert "We sent six digits to +44 ••••23." in await enrolled.words(path)
+    assert "We sent a six-digit code to +44 ••••23." in await enrolled.words(path)
     wrong = await enrolled.send(path, code="000000")
     assert (wrong.status_code, 'value="000000"' in wrong.text) == (422, True)
-    assert "+447700900199" in await enrolled.words("/me"), "the old one until the new one is proven"
+    assert "+44 7700 900199" in await enrolled.words("/me"), "the old one until the new one is proven"
     stack.clock.advance(timedelta(minutes=2))
     again = location_of(await enrolled.send(f"{path}/again"))
     assert location_of(await enrolled.send(again, code=stack.notifier.code_to(PHONE))) == "/me?done=phone-proven"
     words = await enrolled.words("/me")
-    assert "Mobile number +447700900123" in words
-    assert "not proven" not in words
+    assert "Mobile number +44 7700 900123" in words
+    assert "not confirmed" not in words
 
 
 async def test_where_no_text_can_be_sent_the_number_is_kept_without_a_code(enrolled: Player) -> None:
@@ -110,7 +110,7 @@ async def test_r11_a_new_password_ends_every_other_sign_in_and_none_of_it_stands
         assert not any(typed in answer.text for typed in (NEW, PASSWORD, "password1234", "not this one"))
     done = await enrolled.send("/me/password", current_password=PASSWORD, new_password=NEW)
     assert location_of(done) == "/me?done=password-changed"
-    assert "every other sign-in of yours has ended" in await enrolled.words("/me?done=password-changed")
+    assert "you are signed out everywhere else" in await enrolled.words("/me?done=password-changed")
     assert (await person.stack.call("GET", "/v1/session", token=elsewhere)).status_code == 401
     assert (await person.try_sign_in(NEW)).status_code == 201
 
@@ -150,15 +150,15 @@ async def test_r04_turning_off_says_what_ends_and_is_refused_in_plain_words_wher
     enrolled: Player, clinic: SomeClinic
 ) -> None:
     path = "/me/two-factor/totp/remove"
-    assert "your password alone opens your account" in await enrolled.words(path)
+    assert "your password alone will open your account" in await enrolled.words(path)
     await clinic.require_here()
     words = await enrolled.words(path)
     assert "This cannot be turned off" in words
-    assert "Harbour Clinic asks everyone" in words
+    assert "Harbour Clinic has required a code at sign-in" in words
     assert "Turn it off" not in await enrolled.text(path)
     refused = await enrolled.send(path)
     assert refused.status_code == 409
-    assert "this is the last one you have" in words_of(refused.text)
+    assert "this is the only one you have" in words_of(refused.text)
     await clinic.require_here(require_two_factor=False)
     assert location_of(await enrolled.send(path)) == "/me?done=turned-off"
     assert "Two-factor authentication off" in await enrolled.words("/me")
@@ -171,7 +171,7 @@ async def test_r02_new_backup_codes_kill_the_old_and_are_shown_copied_and_saved(
     codes = codes_in(made.text)
     assert len(set(codes)) == 10
     assert not set(codes) & set(enrolled.person.backup_codes)
-    assert "The old ones work no more" in words_of(made.text)
+    assert "The old ones no longer work" in words_of(made.text)
     assert made.headers["cache-control"] == "no-store"
     (saved,) = re.findall(r'href="data:text/plain;charset=utf-8,([^"]+)"', made.text)
     text = unquote(saved)
@@ -205,7 +205,7 @@ async def test_r11_sign_ins_are_listed_this_one_marked_and_ended_one_by_one_or_a
     assert sorted(await alive()) == [False, True, True]
     assert location_of(await enrolled.send("/me/sessions/end")) == "/me?done=sessions-ended"
     assert await alive() == [False, False, False]
-    assert "End all others" not in await enrolled.text("/me")
+    assert "End all other sign-ins" not in await enrolled.text("/me")
 
 
 async def test_r10_a_remembered_browser_is_listed_and_asked_again_once_it_is_ended(
@@ -230,4 +230,4 @@ async def test_a_notice_is_shown_until_it_is_dismissed(enrolled: Player) -> None
     assert "An authenticator app was set up for your account" in words_of(page)
     for path in re.findall(r'action="(/me/notices/[^"]+/dismiss)"', page):
         assert location_of(await enrolled.send(path)) == "/me"
-    assert "What happened to your account" not in await enrolled.text("/me")
+    assert "Recent activity on your account" not in await enrolled.text("/me")

@@ -67,7 +67,7 @@ async def sign_in(page: Page, web: Stack, person: Person, password: str = PASSWO
 
 async def put_codes_away(page: Page) -> None:
     await page.get_by_label("I have put them somewhere safe").check()
-    await page.get_by_role("button", name="Go on").click()
+    await page.get_by_role("button", name="Continue").click()
 
 
 async def test_p25_the_whole_story_in_a_browser(web: Stack, page: Page, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ async def test_p25_the_whole_story_in_a_browser(web: Stack, page: Page, tmp_path
 
     await page.goto(web.settings.public_url)
     await page.get_by_label("Clinic's short name").fill(clinic.slug.upper())
-    await page.get_by_role("button", name="Go on").click()
+    await page.get_by_role("button", name="Continue").click()
     await page.get_by_label("E-mail").fill(person.email)
     await page.get_by_label("Password").fill("not this one, sorry")
     await page.get_by_role("button", name="Sign in").click()
@@ -86,14 +86,14 @@ async def test_p25_the_whole_story_in_a_browser(web: Stack, page: Page, tmp_path
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_role("button", name="Sign in").click()
 
-    await expect(page.get_by_role("heading", name="One thing before you go on")).to_be_visible()
+    await expect(page.get_by_role("heading", name="One thing before you continue")).to_be_visible()
     await expect(page.get_by_text("Harbour Clinic")).to_be_visible()
     await page.goto(f"{web.settings.public_url}/me")
     await page.get_by_label("Mobile number").fill("12")
-    await page.get_by_role("button", name="Go on").click()
+    await page.get_by_role("button", name="Continue").click()
     await expect(page.get_by_role("alert")).to_be_visible()
     await page.get_by_label("Mobile number").fill("07700 900123")
-    await page.get_by_role("button", name="Go on").click()
+    await page.get_by_role("button", name="Continue").click()
     await page.get_by_role("button", name="Use an app").click()
 
     key = await page.locator(".key").inner_text()
@@ -129,7 +129,7 @@ async def test_p25_the_whole_story_in_a_browser(web: Stack, page: Page, tmp_path
     await sign_in(page, web, person)
     await page.get_by_role("link", name="Use a backup code").click()
     await page.get_by_label("Backup code").fill(codes[3].lower().replace("-", " "))
-    await page.get_by_role("button", name="Go on").click()
+    await page.get_by_role("button", name="Continue").click()
     await expect(page.get_by_text("9 left")).to_be_visible()
     await page.get_by_role("button", name="Make new ones").click()
     await expect(page.get_by_role("heading", name="Your new backup codes")).to_be_visible()
@@ -141,14 +141,14 @@ async def test_a_text_message_by_page(web: Stack, page: Page) -> None:
     await page.get_by_role("link", name="Set it up").click()
     await page.get_by_label("Mobile number").fill(PHONE)
     await page.get_by_role("button", name="Text me a code").click()
-    await expect(page.get_by_text("We sent six digits to")).to_be_visible()
+    await expect(page.get_by_text("We sent a six-digit code to")).to_be_visible()
     await page.get_by_label("Six digits").fill(web.notifier.code_to(PHONE))
     await put_codes_away(page)
     web.clock.set(web.clock.now().replace(minute=40))
 
     await sign_in(page, web, person)
     await page.get_by_role("button", name="Text me a code").click()
-    await expect(page.get_by_text("We sent six digits to")).to_be_visible()
+    await expect(page.get_by_text("We sent a six-digit code to")).to_be_visible()
     await page.get_by_label("Six digits").fill(web.notifier.code_to(PHONE))
     await expect(page.get_by_role("heading", name="Mina Okafor")).to_be_visible()
 
@@ -174,11 +174,11 @@ async def test_an_administrator_requires_it_of_everyone_after_a_fresh_code(web: 
     await box.check()
     await page.get_by_label("Minutes without activity").fill("20")
     await page.get_by_role("button", name="Save").click()
-    await expect(page.get_by_role("heading", name="What this does")).to_be_visible()
-    await expect(page.get_by_text("Stopped now: 1")).to_be_visible()
+    await expect(page.get_by_role("heading", name="What this will do")).to_be_visible()
+    await expect(page.get_by_text("Stopped at once: 1")).to_be_visible()
     await expect(page.get_by_text(other.email).first).to_be_visible()
     await page.get_by_role("button", name="Save it").first.click()
-    await expect(page.get_by_role("heading", name="One fresh code, please")).to_be_visible()
+    await expect(page.get_by_role("heading", name="One more code, please")).to_be_visible()
     await page.get_by_label("Six digits").fill(admin.code())
     await expect(page.get_by_role("status")).to_contain_text("From now on")  # what was typed has not been lost
     await expect(box).to_be_checked()

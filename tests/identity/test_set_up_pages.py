@@ -43,8 +43,10 @@ def marked_step(page: str) -> str:
 
 async def test_r06_a_forced_set_up_says_why_asks_for_the_number_first_and_lets_nobody_around(forced: Player) -> None:
     page = await forced.text("/set-up")
-    assert words_of(page).index("Harbour Clinic asks everyone") < words_of(page).index("First, your mobile number")
-    assert marked_step(page) == "Your number"
+    assert words_of(page).index("Harbour Clinic has required a code at sign-in") < words_of(page).index(
+        "First, your mobile number"
+    )
+    assert marked_step(page) == "Number"
     assert "Use an app" not in page
     assert 'href="/me"' not in page
     for path in ("/me", "/me/phone", "/me/password", "/me/details", "/clinic/security"):
@@ -118,7 +120,7 @@ async def test_r04_the_old_phone_works_until_the_new_one_is_confirmed(person: Pe
     assert "The old one works until the new one is confirmed" in await player.words("/set-up")
     assert "Change to a new phone or app" in await player.words("/set-up")
     path, page, key = await begin(player)
-    assert "the old one stops" in words_of(page)
+    assert "The old one then stops working" in words_of(page)
     assert "Backup codes" in page
     old = person.secret
     await person.sign_in()
@@ -152,7 +154,7 @@ async def test_r20_a_code_by_text_says_how_it_goes_and_comes_again_without_typin
     assert "HttpOnly" in cookie
     assert "7700900199" not in str(sent.headers)
     page = await player.text(path)
-    assert "We sent six digits to +44 ••••99. It is on its way." in words_of(page)
+    assert "We sent a six-digit code to +44 ••••99. It is on its way." in words_of(page)
     assert OTHER not in page
     assert f'data-live="{path}"' in page
     stack.notifier.statuses = dict.fromkeys(stack.notifier.statuses, "delivered")
@@ -198,7 +200,7 @@ async def test_texts_that_few_get_are_said_so_and_the_app_stands_first(stack: St
     stack.notifier.is_sms_degraded = True
     await person.sign_in()
     words = await Player(person).words("/set-up")
-    assert "Few texts arrive just now." in words
+    assert "Text messages are having trouble at the moment." in words
     assert words.index("With an authenticator app") < words.index("By text message")
 
 

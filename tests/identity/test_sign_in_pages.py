@@ -119,8 +119,9 @@ async def test_r18_the_page_says_why_it_asks(enrolled: Person, clinic: SomeClini
     await clinic.require()
     visitor = Visitor(clinic.stack)
     await visitor.sign_in(enrolled)
-    assert "Why you are asked: Harbour Clinic asks everyone for a code since 16 November, and you have set up" in plain(
-        await visitor.http.get("/code")
+    assert (
+        "Why you are asked: Harbour Clinic has required a code at sign-in since 16 November, and you have set up"
+        in plain(await visitor.http.get("/code"))
     )
 
 
@@ -147,7 +148,7 @@ async def test_r20_the_page_follows_the_text_until_nothing_changes_any_more(text
     sent = await visitor.http.post("/code/text", data={"csrf": await visitor.token_in("/code")})
     assert sent.headers["location"] == "/code?method=sms"
     shown = await visitor.http.get("/code?method=sms")
-    assert "We sent six digits to +44 ••••" in plain(shown)
+    assert "We sent a six-digit code to +44 ••••" in plain(shown)
     assert 'data-live="/code/text" data-every="3"' in shown.text
     assert "It is on its way." in plain(shown)
     wait = re.search(r'data-wait="(\d+)"', shown.text)
@@ -158,7 +159,7 @@ async def test_r20_the_page_follows_the_text_until_nothing_changes_any_more(text
     assert 'href="/code?method=sms"' in without_scripts
     (delivery,) = [found for found in stack.notifier.statuses if stack.notifier.statuses[found] == "queued"][-1:]
     for status, words, is_over in (
-        ("sent", "Your network has it", False),
+        ("sent", "Your mobile network has it", False),
         ("delivered", "It has arrived.", True),
         ("failed", "It could not be delivered.", True),
     ):
@@ -171,7 +172,7 @@ async def test_r20_the_page_follows_the_text_until_nothing_changes_any_more(text
     early = await visitor.http.post("/code/text", data={"csrf": await visitor.token_in("/code")})
     assert early.status_code == 429
     assert re.search(r"Please wait \d+ seconds before you ask for another code\. [^T]", plain(early)), "said once"
-    assert "We sent six digits to" in plain(early), "the code that was sent can still be typed"
+    assert "We sent a six-digit code to" in plain(early), "the code that was sent can still be typed"
 
 
 async def test_a51_after_the_last_text_of_a_sign_in_none_is_offered_any_more(texted: Person) -> None:
@@ -208,8 +209,8 @@ async def test_texts_that_hardly_arrive_are_said_to(texted: Person) -> None:
     again = await texted.stack.another_app()
     visitor = Visitor(again)
     await visitor.sign_in(texted)
-    assert "(few arrive just now)" in plain(await visitor.http.get("/code?method=backup_code"))
-    assert "Few texts arrive just now." in plain(await visitor.http.get("/code?method=sms"))
+    assert "(may not arrive at the moment)" in plain(await visitor.http.get("/code?method=backup_code"))
+    assert "Text messages are having trouble at the moment." in plain(await visitor.http.get("/code?method=sms"))
 
 
 async def test_r5_at_a_shared_computer_one_click_hands_over(clinic: SomeClinic) -> None:
@@ -241,7 +242,7 @@ async def test_r17_who_will_be_stopped_is_told_before_going_back_to_the_app(clin
     told = await visitor.sign_in(person)
     assert told.headers["location"] == "/announced"
     page = await visitor.http.get("/announced")
-    assert "From 18 November, 09:30 (Europe/London), Harbour Clinic asks everyone for a code" in plain(page)
+    assert "Harbour Clinic will require a code at sign-in from 18 November, 09:30 (Europe/London)" in plain(page)
     assert f'href="{html.escape(back)}"' in page.text
     assert (await visitor.sign_in(person)).headers["location"] == "/me", "which says it itself"
 

@@ -184,7 +184,7 @@ def test_every_reason_of_a_decision_is_known() -> None:
     assert len(said) > 100
     for sentence in said:
         assert known.is_known(sentence), sentence
-        if not sentence.startswith("From "):
+        if "before then" not in sentence:
             overview = Overview(UserFactors(), replace(_DECISION, reason=Reason(sentence)))
             of_another = told_of("Dr. Mina Okafor", overview).decision.reason.sentence
             assert known.is_known(of_another), of_another
@@ -202,7 +202,7 @@ def test_what_is_unknown_stays_as_it_is_and_what_is_known_is_put_together_anew()
     sentences, german = Sentences(), Locale("de")
     words = {
         "{who_asks}, and you have set up {factors}.": "{factors} haben Sie eingerichtet; {who_asks}.",
-        "{clinic} asks everyone for a code since {day}": "{clinic} fragt seit dem {day} alle nach einem Code",
+        "{clinic} has required a code at sign-in since {day}": "{clinic} fragt seit dem {day} alle nach einem Code",
         "an authenticator app": "Eine Authenticator-App",
         "Please sign in.": "Bitte melden Sie sich an.",
     }
@@ -210,13 +210,15 @@ def test_what_is_unknown_stays_as_it_is_and_what_is_known_is_put_together_anew()
     def told(text: str) -> str:
         return sentences.translated(text, lambda form: words.get(form, form), german)
 
-    assert told("St. {day} asks everyone for a code since 1 March 2026, and you have set up an authenticator app.") == (
-        "Eine Authenticator-App haben Sie eingerichtet; St. {day} fragt seit dem 1. März 2026 alle nach einem Code."
-    )
+    assert told(
+        "St. {day} has required a code at sign-in since 1 March 2026, and you have set up an authenticator app."
+    ) == ("Eine Authenticator-App haben Sie eingerichtet; St. {day} fragt seit dem 1. März 2026 alle nach einem Code.")
     assert told("Nobody has said this yet. Please sign in.") == "Nobody has said this yet. Bitte melden Sie sich an."
     assert told("") == ""
     assert not sentences.is_known("You have not set up a barometer.")
-    assert not sentences.is_known("Harbour Clinic asks everyone for a code since Easter, and you have set up a horse.")
+    assert not sentences.is_known(
+        "Harbour Clinic has required a code at sign-in since Easter, and you have set up a horse."
+    )
 
 
 def test_no_form_is_written_twice_and_every_part_is_used() -> None:

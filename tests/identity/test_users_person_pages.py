@@ -61,7 +61,7 @@ async def test_details_are_changed_and_refused_with_what_was_typed(
     fields = {"name": "Nia Adeyemi", "email": "nia@harbour.example", "role": "receptionist", "phone": "07700 900123"}
     page = await changed(desk, person, "details", "saved", **fields)
     assert value_of(page, "phone") == PHONE
-    assert "Not proven with a code yet." in page
+    assert "Not confirmed with a code yet." in page
     body = (await admin.call("GET", f"/v1/users/{person.id}")).json()
     assert (body["name"], body["email"], body["role"]) == ("Nia Adeyemi", "nia@harbour.example", "receptionist")
     answer = await refused(desk, person, "details", "details", **{**fields, "email": admin.email, "name": "Nia A."})
@@ -129,8 +129,8 @@ async def test_the_page_says_why_they_are_asked_and_what_each_rule_said(
     put = {"requires_two_factor": True}
     assert (await admin.call("PUT", "/v1/clinic/integrations/ledger", put)).status_code == 200
     page = read(await desk.text(f"/users/{person.id}"))
-    assert "An integration of Harbour Clinic (ledger) asks everyone for a code since 16 November" in page
-    said = page.partition("All that was looked at")[2].partition("What is required")[0]
+    assert "An integration of Harbour Clinic (ledger) has required a code at sign-in since 16 November" in page
+    said = page.partition("Everything that was checked")[2].partition("What is required")[0]
     for words in (
         "Integrations Demanded of everyone by: ledger.",
         "This person's requirement Nothing is set for this person",
@@ -230,7 +230,7 @@ async def test_r16_somebody_is_let_in_once_and_nothing_else_changes(
     card = read(await desk.text(f"/users/{person.id}"), "bypass")
     assert "It changes neither what is required of this person nor your clinic's rule." in card
     page = await changed(desk, person, "bypass", "let-in", bypass_reason="Lost the phone.", minutes="60")
-    assert "Open until 16 November 2026, 10:3" in page
+    assert "Allowed until 16 November 2026, 10:3" in page
     assert "It was allowed by Mina Okafor: “Lost the phone.”" in read(page, "bypass")
     after = (await own(admin, person), (await admin.call("GET", "/v1/clinic/security")).json())
     assert after[1] == before[1]
@@ -238,7 +238,7 @@ async def test_r16_somebody_is_let_in_once_and_nothing_else_changes(
     assert [after[0][name] for name in same] == [before[0][name] for name in same]
     assert after[0]["bypass"]["suspend_factors"] is False
     page = await changed(desk, person, "take-back", "let-in-taken-back", sure="yes")
-    assert "Open until" not in page
+    assert "Allowed until" not in page
     assert "bypass" not in await own(admin, person)
     answer = await refused(desk, person, "take-back", "bypass", sure="yes")
     assert "nothing to revoke" in read(answer, "bypass")
@@ -250,8 +250,8 @@ async def test_r16_a_stolen_phone_is_stopped_at_once(admin: Person, clinic: Some
     await person.enrol_totp()
     stolen = {"bypass_reason": "Stolen on the tram.", "minutes": "1440", "stolen": "yes"}
     page = await changed(desk, person, "bypass", "let-in-stolen", **stolen)
-    assert "The phone that was stolen is stopped" in page
-    assert "Open until 17 November 2026, 09:3" in page
+    assert "The stolen phone is blocked" in page
+    assert "Allowed until 17 November 2026, 09:3" in page
     assert (await person.call("GET", "/v1/me")).status_code == 401
     assert (await person.sign_in())["state"] == "enrolment_required"
 
@@ -265,7 +265,7 @@ async def test_r16_what_was_done_with_it_is_undone_within_a_day(admin: Person, c
     card = read(await desk.text(f"/users/{person.id}"), "bypass")
     assert "Used on 16 November 2026, 09:3" in card
     assert "Undo what was done with it" in card
-    assert "Let them in once more" in card
+    assert "Allow it once more" in card
     page = await changed(desk, person, "take-back", "let-in-undone", sure="yes")
     assert "Make a link now" in page
     assert (await person.call("GET", "/v1/me")).status_code == 401

@@ -44,9 +44,9 @@ def test_a_wrong_code_comes_with_what_would_help(method: Method) -> None:
 @pytest.mark.parametrize(
     ("seconds", "locked", "said"),
     [
-        (840, False, "Codes are taken again in 14 minutes."),
-        (59, False, "Codes are taken again in 1 minute."),
-        (50_000, False, "Codes are taken again in 14 hours."),
+        (840, False, "You can try again in 14 minutes."),
+        (59, False, "You can try again in 1 minute."),
+        (50_000, False, "You can try again in 14 hours."),
         (0, True, "Ask an administrator of your clinic for a new password, or to let you in once."),
     ],
 )
@@ -63,7 +63,7 @@ def test_the_last_wrong_code_says_when_codes_are_taken_again(
 
 def test_an_older_code_of_an_app_is_not_said_to_have_been_used() -> None:
     detail = refusal_for(Verdict(VerdictResult.ALREADY_USED, retry_after_seconds=20), Method.TOTP).detail
-    assert detail == "This code was used before, or is older than one that was. Wait for the next one."
+    assert detail == "This code, or a newer one, has been used already. Wait for the next one."
 
 
 @pytest.mark.parametrize("result", VerdictResult)

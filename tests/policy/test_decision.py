@@ -76,14 +76,15 @@ def having(*factors: HeldFactor) -> Subject:
             (),
             Outcome.ALLOW,
             False,
-            "Harbour Clinic does not ask everyone for a code, and you have not set one up.",
+            "Harbour Clinic does not require a code at sign-in, and you have not set up a way to get one.",
         ),
         (
             ON,
             (),
             Outcome.ENROL,
             True,
-            "Harbour Clinic asks everyone for a code since 1 March, and you have not set one up yet.",
+            "Harbour Clinic has required a code at sign-in since 1 March, and you have not set up a way to"
+            " get one yet.",
         ),
         (
             OFF,
@@ -97,14 +98,15 @@ def having(*factors: HeldFactor) -> Subject:
             (TOTP,),
             Outcome.SECOND_FACTOR,
             True,
-            "Harbour Clinic asks everyone for a code since 1 March, and you have set up an authenticator app.",
+            "Harbour Clinic has required a code at sign-in since 1 March, and you have set up an authenticator app.",
         ),
         (
             ON,
             (SMS, TOTP),
             Outcome.SECOND_FACTOR,
             True,
-            "Harbour Clinic asks everyone for a code since 1 March, and you have set up an authenticator app and text"
+            "Harbour Clinic has required a code at sign-in since 1 March, and you have set up an authenticator"
+            " app and text"
             " messages.",
         ),
     ],
@@ -153,7 +155,8 @@ def test_a_disallowed_factor_proves_its_owner_who_is_then_led_to_an_allowed_one(
     assert (decision.outcome, decision.enrol_after_proof) == (Outcome.SECOND_FACTOR, True)
     assert decision.methods_allowed == (Method.TOTP,)
     assert decision.reason.sentence == (
-        "Harbour Clinic asks everyone for a code since 1 March, but not with text messages: after your code, please set"
+        "Harbour Clinic has required a code at sign-in since 1 March, but not with text messages: after your"
+        " code, please set"
         " up an authenticator app."
     )
     assert said_by(decision, "methods").outcome == "own_factors_disallowed"
@@ -170,7 +173,7 @@ def test_a_provider_that_is_away_leads_nobody_to_set_up_anew() -> None:
     stuck = decide(Facts(replace(ON, methods=(Method.SMS,)), replace(without_sms, factors=()), NOW))
     assert (stuck.outcome, stuck.methods_allowed) == (Outcome.ENROL, ())
     assert stuck.reason.sentence.endswith(
-        "Nothing it allows can be set up just now: please ask one of its administrators."
+        "The ways it allows cannot be set up at the moment: please ask one of its administrators."
     )
 
 
@@ -223,7 +226,7 @@ def test_a_number_is_asked_of_whoever_has_none_where_the_clinic_needs_one() -> N
 
 def test_a_clinic_without_a_name_is_your_clinic() -> None:
     assert decide(Facts(OFF, replace(NOBODY, clinic_name=""), NOW)).reason.sentence.startswith(
-        "Your clinic does not ask"
+        "Your clinic does not require"
     )
 
 

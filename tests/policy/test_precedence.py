@@ -188,39 +188,46 @@ def test_every_decision_names_every_rule_and_one_sentence_without_the_administra
     [
         (
             Facts(OFF, NOBODY, NOW, (hold(),)),
-            "An integration of Harbour Clinic (ledger) asks everyone for a code since 3 March, and you have not set one"
-            " up yet.",
+            "An integration of Harbour Clinic (ledger) has required a code at sign-in since 3 March, and you"
+            " have not set up a"
+            " way to get one yet.",
         ),
         (
             Facts(ON, NOBODY, NOW, (hold(), hold("payroll")), setting(Requirement.EXEMPT)),
-            "Integrations of Harbour Clinic (ledger and payroll) ask everyone for a code since 3 March, and you have"
-            " not set one up yet.",
+            "Integrations of Harbour Clinic (ledger and payroll) have required a code at sign-in since 3 March,"
+            " and you have"
+            " not set up a way to get one yet.",
         ),
         (
             Facts(ON, NOBODY, NOW, tuple(hold(name) for name in "abcde")),
-            "Integrations of Harbour Clinic (a, b, c and 2 more) ask everyone for a code since 3 March, and you have"
-            " not set one up yet.",
+            "Integrations of Harbour Clinic (a, b, c and 2 more) have required a code at sign-in since 3 March,"
+            " and you have"
+            " not set up a way to get one yet.",
         ),
         (
             Facts(OFF, NOBODY, NOW, (), setting(Requirement.REQUIRED)),
-            "An administrator of Harbour Clinic asks you for a code since 3 March, and you have not set one up yet.",
+            "An administrator of Harbour Clinic has required you to give a code at sign-in since 3 March, and"
+            " you have not set up a way to get one yet.",
         ),
         (
             Facts(ON, NOBODY, NOW, (), setting(Requirement.EXEMPT)),
-            "An administrator of Harbour Clinic lets you sign in without a code, and you have not set one up.",
+            "An administrator of Harbour Clinic lets you sign in without a code, and you have not set up a way"
+            " to get one.",
         ),
         (
             Facts(ON, NOBODY, NOW, (), setting(Requirement.EXEMPT, datetime(2027, 7, 1, 9, tzinfo=UTC))),
             "An administrator of Harbour Clinic lets you sign in without a code until 1 July 2027, 10:00, and you have"
-            " not set one up.",
+            " not set up a way to get one.",
         ),
         (
             Facts(ON, NOBODY, NOW, (), setting(Requirement.EXEMPT, NOW)),
-            "Harbour Clinic asks everyone for a code since 1 March, and you have not set one up yet.",
+            "Harbour Clinic has required a code at sign-in since 1 March, and you have not set up a way to"
+            " get one yet.",
         ),
         (
             Facts(replace(OFF, enforce_from=datetime(2026, 12, 1, 18, tzinfo=UTC)), NOBODY, NOW),
-            "Harbour Clinic asks everyone for a code only from 1 December, 18:00, and you have not set one up.",
+            "Harbour Clinic will require a code at sign-in from 1 December, 18:00, and you have not set up a way"
+            " to get one.",
         ),
         (
             Facts(ON, replace(NOBODY, factors=(TOTP,)), NOW, (), setting(Requirement.EXEMPT)),
@@ -239,7 +246,7 @@ def test_whom_a_scheduled_rule_will_stop_is_told_when_in_the_clinic_s_own_time()
     assert upcoming is not None
     assert upcoming.enforce_from == rule.enforce_from
     assert upcoming.sentence == (
-        "From 1 December, 18:00 (Pacific/Auckland), Harbour Clinic asks everyone for a code: please set up an"
+        "Harbour Clinic will require a code at sign-in from 1 December, 18:00 (Pacific/Auckland): please set up an"
         " authenticator app or text messages before then."
     )
     assert decide(Facts(rule, replace(there, factors=(TOTP,)), NOW)).upcoming is None

@@ -39,7 +39,9 @@ async def test_a_date_turns_the_rule_on_when_it_comes_and_not_a_second_before(po
     (decision,) = await decide(policy, subject(clinic_id))
     assert (decision.outcome, decision.valid_until) == (ALLOW, stamp(begins))
     assert decision.upcoming.enforce_from == stamp(begins)
-    assert decision.upcoming.sentence.startswith("From 17 November, 09:30 (Europe/London), Harbour Clinic asks")
+    assert decision.upcoming.sentence.startswith(
+        "Harbour Clinic will require a code at sign-in from 17 November, 09:30 (Europe/London)"
+    )
     policy.clock.set(begins - timedelta(seconds=1))
     assert await outcome(policy, clinic_id) == ALLOW
     policy.clock.set(begins)
@@ -159,7 +161,7 @@ async def test_under_a_hold_the_rule_is_neither_turned_off_nor_put_off_and_the_r
             await change(policy, clinic_id, **loosening)
         assert refusal.value.members["holders"] == ["ledger", "payroll"]
         reason = refusal.value.members["reason"]
-        assert reason["sentence"].endswith("while an integration demands a second factor: ledger, payroll.")
+        assert reason["sentence"].endswith("while an integration requires two-factor authentication: ledger, payroll.")
         assert reason["rules"][0] == {
             "rule": "hold",
             "outcome": "requires",

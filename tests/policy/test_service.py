@@ -65,7 +65,7 @@ async def test_the_rule_decides_from_the_next_call_on(policy: Service) -> None:
     ]
     assert [decision.epoch - earlier.epoch for decision, earlier in zip(after, before, strict=True)] == [1, 1]
     assert after[0].reason.sentence == (
-        "Harbour Clinic asks everyone for a code since 16 November, and you have not set one up yet."
+        "Harbour Clinic has required a code at sign-in since 16 November, and you have not set up a way to get one yet."
     )
     assert [said.rule for said in after[0].reason.rules] == LOOKED_AT
     assert (list(after[0].methods_allowed), after[0].idle_minutes) == ([TOTP, SMS], 30)

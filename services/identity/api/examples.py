@@ -1,9 +1,29 @@
-"""Examples for the OpenAPI document: a clinic that does not exist, and codes and tokens that open nothing."""
+"""Examples for the OpenAPI document, by operation: what each is sent, and what it answers when all goes well."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from services.identity.api.example_values import (
+    CLINIC,
+    CODES,
+    CONFIRMED,
+    ENROLMENT_ID,
+    HOLD,
+    LINK,
+    ME,
+    NEW_SESSION,
+    SECURITY,
+    SESSION,
+    SESSION_ID,
+    SMS,
+    TOKEN,
+    TWO_FACTOR,
+    USER,
+    USER_ID,
+    USER_TWO_FACTOR,
+    WAITING_SESSION,
+)
 from services.identity.api.problem_examples import REASON
 
 
@@ -15,155 +35,29 @@ class Example:
     response: Any = None
 
 
-_SESSION_ID = "ses_8d1f0a6c2b4e4f7d9c3b5a6978e0f1d2"
-_USER_ID = "usr_2f0c9d4e8a7b4c1d9e6f3a2b1c0d9e8f"
-_ENROLMENT_ID = "enr_5b3e9f1a7c6d4e2f8091a2b3c4d5e6f7"
-_TOKEN = "ZrO2vXn0hT5kqYw8LmPfD1sJb7uGc3eA9iRx4tHyKQo"  # noqa: S105
-_SESSION = {
-    "id": _SESSION_ID,
-    "state": "active",
-    "clinic": {"id": "cli_0a1b2c3d4e5f60718293a4b5c6d7e8f9", "slug": "harbour", "name": "Harbour Clinic"},
-    "user": {"id": _USER_ID, "email": "mina@harbour.example", "name": "Mina Okafor", "role": "practitioner"},
-    "amr": ["pwd", "otp", "mfa"],
-    "acr": "aal2",
-    "authenticated_at": "2026-11-21T08:00:00.000Z",
-    "verified_at": "2026-11-21T08:00:20.000Z",
-    "expires_at": "2026-11-21T20:00:00.000Z",
-    "idle_expires_at": "2026-11-21T08:30:20.000Z",
-    "methods": ["totp", "backup_code"],
-    "backup_codes_remaining": 10,
-}
-_NEW_SESSION = {**_SESSION, "token": _TOKEN}
-_WAITING_SESSION = {
-    **_NEW_SESSION,
-    "state": "second_factor_required",
-    "amr": ["pwd"],
-    "acr": "aal1",
-    "verified_at": None,
-    "expires_at": "2026-11-21T08:05:00.000Z",
-    "idle_expires_at": "2026-11-21T08:05:00.000Z",
-    "reason": REASON,
-}
-_TWO_FACTOR = {
-    "enabled": True,
-    "suspended": False,
-    "required": True,
-    "reason": REASON,
-    "factors": [
-        {
-            "method": "totp",
-            "enrolled_at": "2026-11-02T09:14:00.000Z",
-            "last_used_at": "2026-11-21T08:00:20.000Z",
-            "suspended": False,
-        }
-    ],
-    "backup_codes": {"remaining": 10, "generated_at": "2026-11-02T09:14:00.000Z"},
-    "methods_allowed": ["totp", "sms"],
-}
-_USER_TWO_FACTOR = {
-    **_TWO_FACTOR,
-    "reason": {
-        "sentence": "Harbour Clinic asks everyone for a code since 1 March,"
-        " and Mina Okafor has set up an authenticator app.",
-        "rules": REASON["rules"],
-    },
-    "requirement": "clinic_default",
-    "requirement_note": "",
-    "requirement_expires_at": None,
-    "requirement_set_by": None,
-    "requirement_set_at": None,
-    "phone_lifted": False,
-    "phone_reason": None,
-    "phone_set_by": None,
-    "phone_set_at": None,
-}
-_CODES = [f"{slot}7F2-K9QD-XW4T-{slot}M3B" for slot in "0123456789"]
-_ME = {
-    "id": _USER_ID,
-    "email": "mina@harbour.example",
-    "name": "Mina Okafor",
-    "role": "practitioner",
-    "phone": "+12025550142",
-    "phone_proven": True,
-    "locale": None,
-    "clinic": {"id": "cli_0a1b2c3d4e5f60718293a4b5c6d7e8f9", "slug": "harbour", "name": "Harbour Clinic"},
-    "created_at": "2026-10-01T07:30:00.000Z",
-}
-_SMS = {
-    "expires_at": "2026-11-21T08:05:00.000Z",
-    "resend_after": 30,
-    "phone_hint": "+1 ••••42",
-    "delivery": {"status": "queued"},
-}
-_CONFIRMED = {"two_factor": _TWO_FACTOR, "backup_codes": _CODES, "session": _NEW_SESSION}
-_CLINIC = {
-    "id": "cli_0a1b2c3d4e5f60718293a4b5c6d7e8f9",
-    "slug": "harbour",
-    "name": "Harbour Clinic",
-    "timezone": "Europe/Berlin",
-    "country": "DE",
-    "locale": "en",
-    "created_at": "2026-10-01T07:00:00.000Z",
-}
-_HOLD = {
-    "name": "ledger",
-    "requires_two_factor": True,
-    "max_device_trust_hours": 12,
-    "set_by": {"kind": "app", "id": "app_4c1d9e6f3a2b1c0d9e8f2f0c9d4e8a7b"},
-    "set_at": "2026-11-02T08:00:00.000Z",
-}
-_SECURITY = {
-    "require_two_factor": True,
-    "enforce_from": None,
-    "methods": ["totp", "sms"],
-    "phone_required": True,
-    "remember_device_days": 0,
-    "idle_minutes": 30,
-    "sms_countries": ["DE"],
-    "sms_daily_cap": 300,
-    "holds": [_HOLD],
-    "version": 4,
-}
-_USER = {
-    "id": _USER_ID,
-    "email": "mina@harbour.example",
-    "name": "Mina Okafor",
-    "role": "practitioner",
-    "phone": "+12025550142",
-    "phone_proven": False,
-    "disabled": False,
-    "activated": True,
-    "created_at": "2026-10-01T07:30:00.000Z",
-}
-_LINK = {
-    "url": f"https://app.example/auth/activate/{_TOKEN}",
-    "token": _TOKEN,
-    "expires_at": "2026-11-28T08:00:00.000Z",
-}
-
 EXAMPLES: Mapping[str, Example] = {
     "POST /v1/sessions": Example(
-        {"clinic": "harbour", "email": "mina@harbour.example", "password": "tidal gravel moon 41"}, _WAITING_SESSION
+        {"clinic": "harbour", "email": "mina@harbour.example", "password": "tidal gravel moon 41"}, WAITING_SESSION
     ),
-    "GET /v1/session": Example(None, _SESSION),
-    "POST /v1/session/second-factor": Example({"method": "totp", "code": "492039"}, _NEW_SESSION),
-    "POST /v1/session/second-factor/sms": Example({}, _SMS),
-    "GET /v1/session/second-factor/sms": Example(None, {**_SMS, "delivery": {"status": "delivered"}}),
-    "GET /v1/me": Example(None, _ME),
-    "PATCH /v1/me": Example({"phone": "+1 202 555 0142"}, {**_ME, "phone_proven": False}),
+    "GET /v1/session": Example(None, SESSION),
+    "POST /v1/session/second-factor": Example({"method": "totp", "code": "492039"}, NEW_SESSION),
+    "POST /v1/session/second-factor/sms": Example({}, SMS),
+    "GET /v1/session/second-factor/sms": Example(None, {**SMS, "delivery": {"status": "delivered"}}),
+    "GET /v1/me": Example(None, ME),
+    "PATCH /v1/me": Example({"phone": "+1 202 555 0142"}, {**ME, "phone_proven": False}),
     "POST /v1/me/phone": Example(
         {"phone": "+1 202 555 0142"},
         {"phone_hint": "+1 ••••42", "expires_at": "2026-11-21T08:05:00.000Z", "resend_after": 30},
     ),
     "POST /v1/me/phone/confirm": Example({"code": "310582"}),
     "PUT /v1/me/password": Example(
-        {"current_password": "tidal gravel moon 41", "new_password": "quiet amber ladder 7"}, _NEW_SESSION
+        {"current_password": "tidal gravel moon 41", "new_password": "quiet amber ladder 7"}, NEW_SESSION
     ),
-    "GET /v1/me/two-factor": Example(None, _TWO_FACTOR),
+    "GET /v1/me/two-factor": Example(None, TWO_FACTOR),
     "POST /v1/me/two-factor/totp": Example(
         {},
         {
-            "enrolment_id": _ENROLMENT_ID,
+            "enrolment_id": ENROLMENT_ID,
             "secret": "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP",
             "otpauth_uri": "otpauth://totp/Countersign:Harbour%20Clinic%20mina%40harbour.example"
             "?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP&issuer=Countersign",
@@ -171,25 +65,25 @@ EXAMPLES: Mapping[str, Example] = {
             "expires_at": "2026-11-21T08:10:00.000Z",
         },
     ),
-    "POST /v1/me/two-factor/totp/{enrolment_id}/confirm": Example({"code": "492039"}, _CONFIRMED),
+    "POST /v1/me/two-factor/totp/{enrolment_id}/confirm": Example({"code": "492039"}, CONFIRMED),
     "POST /v1/me/two-factor/sms": Example(
         {"phone": "+1 202 555 0142"},
         {
-            "enrolment_id": _ENROLMENT_ID,
+            "enrolment_id": ENROLMENT_ID,
             "phone_hint": "+1 ••••42",
             "expires_at": "2026-11-21T08:05:00.000Z",
             "resend_after": 30,
         },
     ),
-    "POST /v1/me/two-factor/sms/{enrolment_id}/confirm": Example({"code": "310582"}, _CONFIRMED),
-    "POST /v1/me/two-factor/backup-codes": Example({}, {"codes": _CODES, "generated_at": "2026-11-21T08:10:00.000Z"}),
+    "POST /v1/me/two-factor/sms/{enrolment_id}/confirm": Example({"code": "310582"}, CONFIRMED),
+    "POST /v1/me/two-factor/backup-codes": Example({}, {"codes": CODES, "generated_at": "2026-11-21T08:10:00.000Z"}),
     "PUT /v1/device/shared": Example({}, None),
     "GET /v1/me/sessions": Example(
         None,
         {
             "sessions": [
                 {
-                    "id": _SESSION_ID,
+                    "id": SESSION_ID,
                     "current": True,
                     "acr": "aal2",
                     "authenticated_at": "2026-11-21T08:00:00.000Z",
@@ -203,10 +97,10 @@ EXAMPLES: Mapping[str, Example] = {
             ]
         },
     ),
-    "GET /v1/clinic": Example(None, _CLINIC),
-    "PATCH /v1/clinic": Example({"timezone": "Europe/Berlin"}, _CLINIC),
-    "GET /v1/clinic/security": Example(None, _SECURITY),
-    "PATCH /v1/clinic/security": Example({"require_two_factor": True}, _SECURITY),
+    "GET /v1/clinic": Example(None, CLINIC),
+    "PATCH /v1/clinic": Example({"timezone": "Europe/Berlin"}, CLINIC),
+    "GET /v1/clinic/security": Example(None, SECURITY),
+    "PATCH /v1/clinic/security": Example({"require_two_factor": True}, SECURITY),
     "GET /v1/audit-events": Example(
         None,
         {
@@ -216,8 +110,8 @@ EXAMPLES: Mapping[str, Example] = {
                     "at": "2026-11-21T08:00:20.000Z",
                     "service": "otp",
                     "kind": "code.accepted",
-                    "actor": {"kind": "user", "id": _USER_ID},
-                    "subject_id": _USER_ID,
+                    "actor": {"kind": "user", "id": USER_ID},
+                    "subject_id": USER_ID,
                     "address": "192.0.2.7",
                     "request_id": "5f0c1a9e7b6d4c3f8a2e1d0b9c8a7f6e",
                     "detail": {"method": "totp"},
@@ -231,7 +125,7 @@ EXAMPLES: Mapping[str, Example] = {
         {
             "users": [
                 {
-                    "user": {"id": _USER_ID, "name": "Mina Okafor", "email": "mina@harbour.example"},
+                    "user": {"id": USER_ID, "name": "Mina Okafor", "email": "mina@harbour.example"},
                     "now": "active",
                     "then": "enrolment_required",
                     "reason": REASON,
@@ -252,19 +146,19 @@ EXAMPLES: Mapping[str, Example] = {
             },
         },
     ),
-    "GET /v1/clinic/integrations": Example(None, {"integrations": [_HOLD]}),
-    "PUT /v1/clinic/integrations/{name}": Example({"requires_two_factor": True, "max_device_trust_hours": 12}, _HOLD),
-    "POST /v1/sessions/introspect": Example({"token": _TOKEN}, {**_SESSION, "active": True}),
+    "GET /v1/clinic/integrations": Example(None, {"integrations": [HOLD]}),
+    "PUT /v1/clinic/integrations/{name}": Example({"requires_two_factor": True, "max_device_trust_hours": 12}, HOLD),
+    "POST /v1/sessions/introspect": Example({"token": TOKEN}, {**SESSION, "active": True}),
     "POST /v1/users": Example(
         {"email": "mina@harbour.example", "name": "Mina Okafor", "role": "practitioner"},
-        {"user": {**_USER, "phone": None, "activated": False}, "activation": _LINK},
+        {"user": {**USER, "phone": None, "activated": False}, "activation": LINK},
     ),
     "GET /v1/users": Example(
         None,
         {
             "users": [
                 {
-                    **_USER,
+                    **USER,
                     "two_factor": {
                         "enabled": True,
                         "methods": ["totp"],
@@ -279,17 +173,17 @@ EXAMPLES: Mapping[str, Example] = {
             "counts": {"total": 12, "enrolled": 9, "missing": 3, "exempt": 1, "without_phone": 2},
         },
     ),
-    "GET /v1/users/{user_id}": Example(None, _USER),
-    "PATCH /v1/users/{user_id}": Example({"disabled": True}, {**_USER, "disabled": True}),
-    "GET /v1/users/{user_id}/two-factor": Example(None, _USER_TWO_FACTOR),
+    "GET /v1/users/{user_id}": Example(None, USER),
+    "PATCH /v1/users/{user_id}": Example({"disabled": True}, {**USER, "disabled": True}),
+    "GET /v1/users/{user_id}/two-factor": Example(None, USER_TWO_FACTOR),
     "PUT /v1/users/{user_id}/two-factor/requirement": Example(
         {"requirement": "exempt", "reason": "Away until spring.", "expires_at": "2027-03-01T00:00:00Z"},
         {
-            **_USER_TWO_FACTOR,
+            **USER_TWO_FACTOR,
             "requirement": "exempt",
             "requirement_note": "Away until spring.",
             "requirement_expires_at": "2027-03-01T00:00:00.000Z",
-            "requirement_set_by": {"kind": "user", "id": _USER_ID},
+            "requirement_set_by": {"kind": "user", "id": USER_ID},
             "requirement_set_at": "2026-11-21T08:10:00.000Z",
         },
     ),
@@ -299,7 +193,7 @@ EXAMPLES: Mapping[str, Example] = {
             "id": "byp_9c0d1e2f3a4b5c6d7e8f9a0b1c2d3e4f",
             "state": "unused",
             "note": "Lost the phone; known to me in person.",
-            "granted_by": {"kind": "user", "id": _USER_ID},
+            "granted_by": {"kind": "user", "id": USER_ID},
             "granted_at": "2026-11-21T08:10:00.000Z",
             "expires_at": "2026-11-21T09:10:00.000Z",
             "used_at": None,
@@ -338,7 +232,7 @@ EXAMPLES: Mapping[str, Example] = {
         },
     ),
     "POST /v1/users/{user_id}/password-reset": Example(
-        {}, {"activation": {**_LINK, "expires_at": "2026-11-21T09:00:00.000Z"}}
+        {}, {"activation": {**LINK, "expires_at": "2026-11-21T09:00:00.000Z"}}
     ),
     "GET /v1/activations/{token}": Example(
         None,

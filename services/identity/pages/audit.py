@@ -32,8 +32,8 @@ _MOST_BACK = 20
 _NOBODY = marked("Nobody here has this name or e-mail address.")
 _ACTORS = {
     "operator": marked("An operator"),
-    "system": marked("Countersign itself"),
-    "anonymous": marked("Nobody known"),
+    "system": marked("The system itself"),
+    "anonymous": marked("Unknown person"),
 }
 
 

@@ -27,7 +27,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 AFTER_APP, AFTER_TEXT, MADE_ANEW = "app", "text", "anew"
 _STEPS = {AFTER_APP: [Step.SCAN, Step.TYPE, Step.CODES], AFTER_TEXT: [Step.TYPE, Step.CODES], MADE_ANEW: []}
-_FIRST, _ANEW = marked("It is on. Now keep these safe"), marked("Your new backup codes")
+_FIRST, _ANEW = marked("It is on. Now keep these codes safe"), marked("Your new backup codes")
 _CODES = re.compile(r"[0-9A-Z]{4}(?:-[0-9A-Z]{4}){3}(?: [0-9A-Z]{4}(?:-[0-9A-Z]{4}){3}){0,9}")
 _NOT_TICKED = marked("Put the codes somewhere safe first, then tick the box.")
 

@@ -151,7 +151,7 @@ async def security_page(
 
 
 async def _preview(request: Request, access: Access, gateway: Gateway, wanted: Asked, of_now: Sent) -> Response | None:
-    """The page "What this does"; None where the change stops nobody."""
+    """The page "What this will do"; None where the change stops nobody."""
     found, totals = await gateway.previews.of_rule(access.signed_in, wanted.change)
     if not stops_anybody(totals):
         return None
@@ -204,7 +204,7 @@ async def _refused(request: Request, access: Access, gateway: Gateway, error: Se
         values["wrong"] = f"{meanwhile} {speech.say('Nothing that you typed is saved yet.')}"
     elif holders := error.members.get("holders"):
         names = ", ".join(str(name) for name in holders)
-        values["wrong"] = f"{speech.heard(error.detail)} {speech.say('It is demanded by: %(names)s.', names=names)}"
+        values["wrong"] = f"{speech.heard(error.detail)} {speech.say('It is required by: %(names)s.', names=names)}"
     return await security_page(request, access, gateway, sent=sent, refusal=error, **values)
 
 

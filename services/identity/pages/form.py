@@ -60,9 +60,7 @@ class BeforeSignIn:
         """Raises `forbidden` where the form is not one that this browser got from us."""
         right = self._gateway.cookies.is_csrf_token(fields(CSRF_FIELD), SessionId(f"form:{self._value}"))
         if self._is_new or is_foreign(request, self._gateway) or not right:
-            raise ServiceError(
-                ErrorCode.FORBIDDEN, "This form is no longer good. Please reload the page and try again."
-            )
+            raise ServiceError(ErrorCode.FORBIDDEN, "This form is out of date. Please reload the page and try again.")
 
     def remember(self, response: Response) -> None:
         """Gives the browser its cookie, where it has none."""

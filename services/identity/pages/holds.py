@@ -137,7 +137,7 @@ def _form(request: Request, access: Access, typed: Typed, refusal: ServiceError 
 def _in_words(speech: Speech, terms: HoldTerms) -> str:
     parts = []
     if terms.requires_two_factor:
-        parts.append(speech.say("%(hold)s will demand two-factor authentication of everyone.", hold=terms.name))
+        parts.append(speech.say("%(hold)s will require two-factor authentication of everyone.", hold=terms.name))
     hours = terms.max_device_trust_hours
     if hours is not None:
         parts.append(
@@ -149,4 +149,4 @@ def _in_words(speech: Speech, terms: HoldTerms) -> str:
                 time=time_in_words(speech, hours),
             )
         )
-    return " ".join(parts) or speech.say("%(hold)s will be noted here, and demands nothing.", hold=terms.name)
+    return " ".join(parts) or speech.say("%(hold)s will be noted here, and requires nothing.", hold=terms.name)

@@ -16,7 +16,7 @@ from services.identity.pages.form import fields_of
 from services.identity.pages.my_details import language_in_words
 from services.identity.pages.rendering import lead_to, page, speech_of
 from services.identity.pages.route import PageRoute
-from services.identity.pages.words import METHOD_NAMES, ROLE_NAMES
+from services.identity.pages.words import METHOD_NAMES, ROLE_NAMES, number_in_words
 from services.identity.remembering import OwnDevice
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -39,7 +39,7 @@ async def get_me(request: Request, access: _Active, gateway: GatewayDep, done: s
         "clinic_name": access.clinic.name,
         "role": speech.say(ROLE_NAMES[user.role]),
         "language_name": language_in_words(user.locale or access.clinic.locale),
-        "phone": user.phone or "",
+        "phone": number_in_words(user.phone or ""),
         "phone_proven": user.phone_proven,
         "enabled": bool(overview.factors.factors),
         "required": decision.is_two_factor_required,
@@ -52,7 +52,7 @@ async def get_me(request: Request, access: _Active, gateway: GatewayDep, done: s
         "is_suspended": _is_suspended(overview.factors),
         "notices": notices,
         "browsers": [_browser(own, access) for own in await gateway.remembering.own(access.signed_in)],
-        "sessions": [_session(one, access) for one in sessions],
+        "sessions": sorted((_session(one, access) for one in sessions), key=lambda one: not one["is_this"]),
     }
     return page(request, "me.html", access=access, done=done, **values)
 

@@ -18,7 +18,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 _Active = Annotated[Access, Depends(Admits.active())]
 LANGUAGE_NAMES = {"en": "English", "de": "Deutsch", "fr": "Français", "es": "Español", "nl": "Nederlands"}
-_NO_NAME = marked("Type your name: up to 100 characters, with something to see at both ends.")
+_NO_NAME = marked("Type your name, in up to 100 characters.")
 
 
 @router.get("/me/details")

@@ -1,4 +1,4 @@
-"""What a change of the rule, or a hold, would do: the preview's people in groups, for the page "What this does"."""
+"""What a change of the rule, or a hold, would do: the preview's people in groups, for the page "What this will do"."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,22 +17,24 @@ _OPEN = 8
 _GROUPS = (
     (
         "stopped_now",
-        marked("Stopped now"),
-        marked("At their next click they set it up or give a code, and then go on where they were."),
+        marked("Stopped at once"),
+        marked("At their next click they are asked to set it up or to type a code, and then carry on where they were."),
     ),
     (
         "stopped_at_sign_in",
-        marked("Asked when they sign in next"),
-        marked("They are not signed in now. A password alone will no longer do."),
+        marked("Asked at their next sign-in"),
+        marked("They are not signed in now. A password alone will no longer be enough."),
     ),
-    ("no_factor", marked("Have nothing set up"), marked("They have no authenticator app and no text messages yet.")),
-    ("no_phone", marked("Have no mobile number"), marked("None is on file here.")),
+    ("no_factor", marked("Nothing set up"), marked("They have no authenticator app and no text messages yet.")),
+    ("no_phone", marked("No mobile number"), marked("We have none for them.")),
     (
         "exempt",
-        marked("Are exempt"),
-        marked("An administrator has set this. What an integration demands goes before it."),
+        marked("Exempt"),
+        marked(
+            "An administrator has set this. It does not count while an integration requires two-factor authentication."
+        ),
     ),
-    ("unaffected", marked("Notice nothing"), marked("For them everything stays as it is.")),
+    ("unaffected", marked("Not affected"), marked("For them everything stays as it is.")),
 )
 
 

@@ -15,7 +15,7 @@ from services.identity.model import EndCause
 from services.identity.pages.clinic_cookie import remembered_clinic
 from services.identity.pages.marking import marked
 from services.identity.pages.rendering import lead_to, page, speech_of
-from services.identity.pages.way_back import keep_way_back
+from services.identity.pages.way_back import keep_page, keep_way_back
 from services.identity.pages.words import told
 
 _LED_TO: Mapping[ErrorCode, str] = {ErrorCode.SECOND_FACTOR_REQUIRED: "/code", ErrorCode.ENROLMENT_REQUIRED: "/set-up"}
@@ -86,7 +86,11 @@ def _refusal(request: Request, error: ServiceError) -> Response:
             return RedirectResponse(f"{gateway.settings.path_prefix}/code/before?then={path}", 307)
         return lead_to(gateway, f"/code?then={path if may_return(path) else '/me'}")
     if error.code in _LED_TO:
-        return lead_to(gateway, _LED_TO[error.code])
+        response = lead_to(gateway, _LED_TO[error.code])
+        path = request.scope["path"]
+        if request.method == "GET" and may_return(path) and not path.endswith("/export"):  # a file is no page
+            keep_page(response, gateway, path)
+        return response
     speech = speech_of(request)
     return page(
         request,

@@ -32,7 +32,7 @@ FIELDS = (
 _NUMBERS = ("remember_device_days", "idle_minutes", "sms_daily_cap")
 _FURTHEST = timedelta(days=3650)
 
-_NO_TIME = marked("This is no day and time. Write it as 2027-03-01 06:00.")
+_NO_TIME = marked("This is not a day and time. Write it as 2027-03-01 06:00.")
 _NOT_THERE = marked("Clocks go forward that night, and this time does not exist. Choose one an hour later.")
 _TWICE = marked("Clocks go back that night, and this time comes twice. Choose which of the two you mean.")
 _PAST = marked("This time is over. Choose one that is still to come.")
@@ -40,7 +40,7 @@ _TOO_FAR = marked("Choose a time within the next ten years.")
 _NOT_TICKED = marked("Tick the box above as well: this only says from when.")
 _NO_METHOD = marked("Choose at least one: how else would people sign in?")
 _NO_COUNTRIES = marked("Name at least one country.")
-_NO_COUNTRY = marked("“%(name)s” is no country we know. Its two letters will do, such as GB.")
+_NO_COUNTRY = marked("“%(name)s” is not a country we know. Its two letters will do, such as GB.")
 _NO_NUMBER = marked("Write a whole number.")
 
 

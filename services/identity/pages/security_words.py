@@ -23,8 +23,8 @@ _NAMES = {
     "phone_required": marked("A mobile number from everyone"),
     "remember_device_days": marked("Days a browser is remembered"),
     "idle_minutes": marked("Minutes without activity"),
-    "sms_countries": marked("Countries that are texted"),
-    "sms_daily_cap": marked("Text messages a day"),
+    "sms_countries": marked("Countries we send texts to"),
+    "sms_daily_cap": marked("Text messages per day"),
 }
 _TICKS = frozenset({"require_two_factor", "method_totp", "method_sms", "phone_required"})
 _YES, _NO, _AT_ONCE = marked("Yes"), marked("No"), marked("At once")
@@ -100,7 +100,8 @@ def time_in_words(speech: Speech, hours: int) -> str:
 def _said(speech: Speech, clinic: Clinic, name: str, typed: Typed) -> str:
     value = typed[name]
     if name in _TICKS:
-        return speech.say(_YES if value == "yes" else _NO)
+        answer = _YES if value == "yes" else _NO
+        return speech.say(answer)
     if name != "enforce_from":
         return value
     if typed["require_two_factor"] != "yes":

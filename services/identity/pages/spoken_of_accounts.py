@@ -12,7 +12,7 @@ OF_ACCOUNTS: tuple[str, ...] = (
     marked("{who} let you sign in once without a code, to set up a second factor, on {when}."),
     marked("What you had set up for codes is suspended."),
     marked("If you did not ask for that, tell your administrator."),
-    marked("Someone signed in to your account on {when}, by the leave to do so once without a code."),
+    marked("Someone signed in to your account on {when}, with the permission to do so once without a code."),
     marked(
         "After a sign-in without a code, an authenticator app took the place of all that was set up for your account,"
         " on {when}."

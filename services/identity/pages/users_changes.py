@@ -42,6 +42,8 @@ async def post_details(request: Request, access: _Fresh, gateway: GatewayDep, us
     except ServiceError as error:
         refused = Refused("details", error, fields)
         return await person_page(request, access, gateway, user_id, refused=refused)
+    if user_id == access.user.id and role is not Role.ADMIN:
+        return lead_to(gateway, "/me?done=saved")  # these pages are closed to them from here on
     return _back(gateway, user_id, "saved")
 
 

@@ -28,10 +28,10 @@ _RULE_NAMES: Mapping[str, str] = {
     "remembered_browsers": marked("Remembered browsers"),
 }
 _SAID: Mapping[tuple[str, str], str] = {
-    ("hold", "requires"): marked("Demanded of everyone by: %(names)s."),
-    ("hold", "does_not_require"): marked("There are integrations, and none demands it: %(names)s."),
-    ("hold", "none"): marked("No integration demands it."),
-    ("user_requirement", "clinic_default"): marked("Nothing is set for this person, so the clinic's rule counts."),
+    ("hold", "requires"): marked("Required of everyone by: %(names)s."),
+    ("hold", "does_not_require"): marked("There are integrations, and none requires it: %(names)s."),
+    ("hold", "none"): marked("No integration requires it."),
+    ("user_requirement", "clinic_default"): marked("Nothing is set for this person, so the clinic's rule applies."),
     ("user_requirement", "requires"): marked("Required of this person since %(time)s."),
     ("user_requirement", "exemption_ended"): marked("The exemption ended on %(time)s."),
     ("user_requirement", "exempts"): marked("This person is exempt."),
@@ -74,7 +74,7 @@ def state_in_words(
     if factors.factors:
         names = ", ".join(speech.say(METHOD_NAMES[factor.method]) for factor in factors.factors)
         if not factors.is_any_usable:
-            return StateInWords(speech.say("Stopped"), "warn", names)
+            return StateInWords(speech.say("Suspended"), "warn", names)
         return StateInWords(speech.say("On"), "on", f"{names}. {exempt}" if exempt else names)
     if exempt:
         return StateInWords(speech.say("Not set up"), "", exempt)
@@ -84,7 +84,7 @@ def state_in_words(
 
 def _exemption(speech: Speech, clinic: Clinic, settings: UserSettings) -> str:
     if settings.expires_at is None:
-        return speech.say("Exempt without an end")
+        return speech.say("Exempt, with no end date")
     return speech.say("Exempt until %(time)s", time=speech.moment(settings.expires_at, clinic.timezone))
 
 

@@ -2,6 +2,9 @@
 
 import re
 
+import phonenumbers
+from phonenumbers import NumberParseException, PhoneNumberFormat
+
 from services.common.errors import ErrorCode, ServiceError
 from services.identity.pages.languages import Speech
 from services.identity.pages.marking import marked
@@ -33,7 +36,7 @@ ROLE_NAMES = {
 _DELIVERIES = {
     "queued": marked("It is on its way."),
     "sending": marked("It is on its way."),
-    "sent": marked("Your network has it; it should arrive in a moment."),
+    "sent": marked("Your mobile network has it; it should arrive in a moment."),
     "delivered": marked("It has arrived."),
     "failed": marked("It could not be delivered."),
     "unknown": marked("It may have been held up; if it does not come, ask for a new one."),
@@ -52,7 +55,7 @@ def told(speech: Speech, error: ServiceError) -> str:
     if (hint := error.members.get("hint")) and not clock:
         parts.append(speech.heard(str(hint)))
     left = error.members.get("attempts_left")
-    if error.code is ErrorCode.INVALID_CODE and isinstance(left, int) and left <= 3:
+    if error.code is ErrorCode.INVALID_CODE and isinstance(left, int) and 0 < left <= 3:
         parts.append(speech.say_many("%(count)s try left for now.", "%(count)s tries left for now.", left))
     wait = error.members.get("retry_after")
     if error.code is ErrorCode.CODE_ALREADY_USED and wait:
@@ -86,6 +89,14 @@ def errors_by_field(speech: Speech, error: ServiceError | None) -> dict[str, str
 
 def delivery_in_words(speech: Speech, status: str, detail: str) -> str:
     return f"{speech.say(_DELIVERIES.get(status, ''))} {speech.heard(detail)}".strip()
+
+
+def number_in_words(number: str) -> str:
+    """A telephone number as it is read: `+44 7700 900123`."""
+    try:
+        return phonenumbers.format_number(phonenumbers.parse(number), PhoneNumberFormat.INTERNATIONAL)
+    except NumberParseException:
+        return number
 
 
 def in_fours(key: str) -> str:
