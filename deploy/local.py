@@ -24,9 +24,10 @@ import psycopg
 from deploy.credentials import Layout, Lost
 from deploy.databases import SERVICES
 from deploy.demo_clinic import DemoNotMade
-from deploy.embedded import EmbeddedPostgres, NotStarted
+from deploy.embedded import EmbeddedPostgres
 from deploy.local_stack import LocalStack, process_groups, say
 from deploy.processes import Died, NotReady, wait_for_leftovers
+from deploy.programs import NotStarted
 from deploy.topology import ROOT, PortInUse, Topology, refuse_used_port
 from services.common.migrate import MigrationError
 

@@ -19,8 +19,9 @@ from deploy.certificates import write_private
 from deploy.credentials import Layout, database_passwords, superuser_password
 from deploy.databases import SERVICES, prepare
 from deploy.demo_clinic import find_or_make
-from deploy.embedded import EmbeddedPostgres, EmbeddedRedis, NotStarted
+from deploy.embedded import EmbeddedPostgres, EmbeddedRedis
 from deploy.processes import Child, Died, Supervisor
+from deploy.programs import NotStarted
 from deploy.topology import ROOT, PortInUse, Topology, is_free, refuse_used_port
 from services.common.health_check import main as health_check
 from services.common.migrate import migrate

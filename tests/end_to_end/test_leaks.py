@@ -18,7 +18,7 @@ import httpx
 import pytest
 from redis import Redis
 
-from deploy.embedded import program
+from deploy.programs import program
 from tests.end_to_end.client import Client, Person, new_number, ok, problem, told
 from tests.end_to_end.clinics import Clinic, code_in
 from tests.end_to_end.stack import LocalStack
