@@ -198,7 +198,7 @@ async def test_p11_a47_nobody_exempts_themselves_and_whoever_lifts_has_a_factor(
     exempt = {"requirement": "exempt", "reason": "No phone.", "expires_at": ""}
     answer = await refused(Desk(bare), person, "requirement", "requirement", **exempt)
     assert "yourself first" in read(answer, "requirement")
-    assert '<a href="/set-up">' in answer.text
+    assert f'<a href="/set-up?return_to=/users/{person.id}">' in answer.text
     answer = await refused(Desk(bare), bare, "requirement", "requirement", **exempt)
     assert "Another administrator has to do this for you." in read(answer, "requirement")
 
