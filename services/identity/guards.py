@@ -206,7 +206,7 @@ class Admits:
 
 def step_up_required() -> ServiceError:
     return ServiceError(
-        ErrorCode.STEP_UP_REQUIRED, "Enter a fresh code from your second factor first.", max_age=STEP_UP_SECONDS
+        ErrorCode.STEP_UP_REQUIRED, "Enter a new code first.", max_age=STEP_UP_SECONDS
     )
 
 

@@ -225,7 +225,7 @@ def refusal_of(standing: Standing) -> ServiceError:
         no_way = standing.reason.sentence if standing.reason and standing.has_factor and not standing.methods else ""
         return ServiceError(
             ErrorCode.SECOND_FACTOR_REQUIRED,
-            no_way or "Enter a code from your second factor to go on.",
+            no_way or "Enter a code to continue.",
             methods=[method.value for method in standing.methods],
             **_degraded(standing),
         )
@@ -236,7 +236,7 @@ def enrolment_required(standing: Standing) -> ServiceError:
     offer, reason = standing.enrolment, standing.reason
     return ServiceError(
         ErrorCode.ENROLMENT_REQUIRED,
-        "Set up a second factor to go on.",
+        "Set up two-factor authentication to continue.",
         methods=[method.value for method in offer.methods] if offer else [],
         phone_required=offer.is_phone_required if offer else False,
         reason=reason.as_json() if reason else None,

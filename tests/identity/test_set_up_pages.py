@@ -91,7 +91,7 @@ async def test_a_wrong_code_stays_in_the_box_and_the_key_the_same(forced: Player
     assert wrong.status_code == 422
     assert f'value=" {typed[:3]} {typed[3:]}"' in wrong.text
     assert key in wrong.text
-    assert marked_step(wrong.text) == "Type the code"
+    assert marked_step(wrong.text) == "Code"
     assert words_of(wrong.text).index("Type the code again") < words_of(wrong.text).index("Scan this with your app")
     right = await forced.send_enrolling(path, code=forced.person.code())
     assert len(codes_in(right.text)) == 10

@@ -68,7 +68,7 @@ async def test_after_the_password_the_administrators_are_named_and_no_more_than_
     for path in ("/code/lost", "/code/forgotten"):
         shown = await visitor.http.get(path)
         assert shown.status_code == 200
-        assert "Administrators of Harbour Clinic are: Ada <b>Admin Zoe Admin" in plain(shown)
+        assert "Administrators of Harbour Clinic: Ada <b>Admin Zoe Admin" in plain(shown)
         assert "Ada &lt;b&gt;Admin" in shown.text
         for hidden in ("Left Admin", "Mina Okafor", admins[0].email, PHONE[-4:]):
             assert hidden not in shown.text

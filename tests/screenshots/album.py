@@ -1,4 +1,5 @@
-"""The pictures: each page at a desk and on a phone, in light and in dark, under a name that says what is on it.
+"""The pictures: each page at a desk and on a phone, in light and in dark, under a name that says what is on it; and the
+four of the README, smaller, in a folder of their own (pictures/).
 
 Invariant: the page is left as it was found, so that a scene goes on where it was.
 """
@@ -12,6 +13,8 @@ from tests.end_to_end.browsing import DESK, PHONE
 
 _Scheme = Literal["light", "dark"]
 _SCREENS = {"desk": DESK, "phone": PHONE}
+_IN_README = {"code-app": (560, 640), "set-up-scan": (560, 860), "preview": (720, 700), "users": (900, 700)}
+"""Width and height of the small pictures in pictures/."""
 
 
 class Album:
@@ -33,6 +36,11 @@ class Album:
             for scheme in schemes:
                 page.emulate_media(color_scheme=scheme)
                 self._take(page, f"{name}-{screen}-{scheme}", "device" if screen == "phone" else "css")
+        if self._has_dark and name in _IN_README:
+            width, height = _IN_README[name]
+            page.set_viewport_size({"width": width, "height": height})
+            page.emulate_media(color_scheme="light")
+            page.screenshot(path=self._folder / "pictures" / f"{name}.png", animations="disabled", scale="css")
         page.set_viewport_size(DESK)  # type: ignore[arg-type]
         page.emulate_media(color_scheme="light")
 

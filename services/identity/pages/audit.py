@@ -32,7 +32,7 @@ _MOST_BACK = 20
 _NOBODY = marked("Nobody here has this name or e-mail address.")
 _ACTORS = {
     "operator": marked("An operator"),
-    "system": marked("The system itself"),
+    "system": marked("The system"),
     "anonymous": marked("Unknown person"),
 }
 

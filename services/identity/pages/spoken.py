@@ -52,9 +52,9 @@ _CODES: tuple[str, ...] = (
     marked("Please wait {count} minute, or use another way."),
     marked("Please wait {count} minutes, or use another way."),
     marked("Please wait a little and try again."),
-    marked("Enter a code from your second factor to go on."),
-    marked("Enter a fresh code from your second factor first."),
-    marked("Set up a second factor to go on."),
+    marked("Enter a code to continue."),
+    marked("Enter a new code first."),
+    marked("Set up two-factor authentication to continue."),
     marked("This attempt was made before with another code."),
     marked("This attempt was made before for another set-up."),
 )
