@@ -109,7 +109,7 @@ def test_r16_whoever_lost_the_phone_is_let_in_once_to_set_a_new_one_up(
 
     mine.sign_in(person)
     expect(page).to_have_url(SET_UP)
-    for way in ("/code", "/me/password", "/me"):
+    for way in ("/me/password", "/me"):
         mine.go(way)
         expect(page).to_have_url(f"{clinic.stack.public_url}/set-up")
     assert page.locator("nav").count() == 0

@@ -25,11 +25,15 @@ _NUMBER = """() => {
   return usable.map(each => each.outerHTML.slice(0, 120));
 }"""
 _FOCUS = """() => {
-  const here = document.activeElement, box = here.getBoundingClientRect(), style = getComputedStyle(here);
-  const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+  const here = document.activeElement, box = here.getClientRects()[0] ?? new DOMRect(), style = getComputedStyle(here);
+  const middle = (from, to, most) => (Math.max(from, 0) + Math.min(to, most)) / 2;  // of what the screen shows of it
+  const [x, y] = [middle(box.left, box.right, innerWidth), middle(box.top, box.bottom, innerHeight)];
+  const top = document.elementFromPoint(x, y);
   const isOutlined = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
-  const isSeen = top !== null && (here.contains(top) || here === top);
-  return {place: Number(here.dataset.place ?? -1), shows: here.matches(":focus-visible") && isOutlined && isSeen};
+  return {
+    place: Number(here.dataset.place ?? -1),
+    shows: here.matches(":focus-visible") && isOutlined && top !== null && here.contains(top),
+  };
 }"""
 
 
@@ -40,9 +44,10 @@ def walk(surfer: Surfer) -> None:
     assert 'class="skip"' in usable[0]
     most = 10 + 8 * len(usable)  # a field for a date takes several presses
     for _ in range(most):
-        if page.evaluate(_FOCUS)["place"] == 0:
+        place = page.evaluate(_FOCUS)["place"]
+        if place == 0:
             break
-        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Tab" if place < 0 else "Shift+Tab")
     reached: list[int] = []
     for _ in range(most):
         focus = page.evaluate(_FOCUS)
@@ -114,6 +119,8 @@ def test_a_refusal_puts_the_focus_where_it_is_mended(surfer: Surfer, clinic: Cli
     clinic.require(require_two_factor=True)
     surfer.sign_in(Person(clinic.slug, clinic.admin.email))
     is_at(surfer, "password")
+    expect(surfer.page.locator("#email")).to_have_value(clinic.admin.email)
+    expect(surfer.page.locator("#password")).to_have_value("")
     surfer.sign_in(clinic.admin)
     surfer.give(clinic.admin.app.wrong_code())
     is_at(surfer, "code")
