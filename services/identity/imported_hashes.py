@@ -23,7 +23,7 @@ _PREFIX = "imported:v1:"
 _BCRYPT_BYTES = 72  # bcrypt reads no more of a password; the library refuses what the original cut off
 _BCRYPT_COSTS = range(8, 15)  # 14: about a second
 _LEAST_ITERATIONS = 1_000
-_MOST_ITERATIONS = {"sha256": 2_000_000, "sha512": 1_000_000}  # Django's default is 1,200,000 of SHA-256 by now
+_MOST_ITERATIONS = {"sha1": 2_000_000, "sha256": 2_000_000, "sha512": 1_000_000}  # Django's default is 1,200,000 by now
 _ARGON2_MOST_KIB = 131_072  # twice over it still fits into identity's container
 _ARGON2_MOST_WORK = 524_288  # KiB times passes: half a second or so
 _ARGON2_MOST_LANES = 16
@@ -32,8 +32,8 @@ _LEAST_DIGEST_BYTES, _MOST_DIGEST_BYTES = 16, 64
 
 _BCRYPT = re.compile(r"(\$2[aby]\$\d\d\$[./A-Za-z0-9]{21})([./A-Za-z0-9])([./A-Za-z0-9]{31})")
 _BCRYPT_ALPHABET = "./" + string.ascii_uppercase + string.ascii_lowercase + string.digits
-_PASSLIB = re.compile(r"(\$pbkdf2-(sha256|sha512)\$(\d{1,8})\$([./A-Za-z0-9]{1,100}))\$([./A-Za-z0-9]{1,100})")
-_DJANGO = re.compile(r"(pbkdf2_(sha256|sha512)\$(\d{1,8})\$([^$:\s]{1,64}))\$([+/A-Za-z0-9]{1,100}={0,2})")
+_PASSLIB = re.compile(r"(\$pbkdf2(-sha256|-sha512|)\$(\d{1,8})\$([./A-Za-z0-9]{1,100}))\$([./A-Za-z0-9]{1,100})")
+_DJANGO = re.compile(r"(pbkdf2_(sha1|sha256|sha512)\$(\d{1,8})\$([^$:\s]{1,64}))\$([+/A-Za-z0-9]{1,100}={0,2})")
 _ARGON2 = re.compile(r"(\$argon2(?:id|i)\$v=\d+\$m=\d+,t=\d+,p=\d+\$([+/A-Za-z0-9]{1,100}))\$([+/A-Za-z0-9]{1,100})")
 
 Compute = Callable[[bytes], bytes]
@@ -85,8 +85,8 @@ def _parsed(password_hash: str) -> tuple[str, bytes]:
     except binascii.Error:
         raise Unusable("The hash is cut off or damaged.") from None
     raise Unusable(
-        "The hash is of no known form: argon2id or argon2i (PHC), bcrypt ($2a$, $2b$, $2y$), PBKDF2 with SHA-256 or"
-        " SHA-512 (passlib, Django)."
+        "The hash is of no known form: argon2id or argon2i (PHC), bcrypt ($2a$, $2b$, $2y$), PBKDF2 with SHA-1,"
+        " SHA-256 or SHA-512 (passlib, Django)."
     )
 
 
@@ -112,7 +112,8 @@ def _bcrypt(parameters: str) -> Compute:
 def _pbkdf2(parameters: str, length: int) -> Compute:
     is_passlib = parameters.startswith("$")
     name, iterations, salt = parameters.removeprefix("$").split("$")
-    rounds, algorithm = int(iterations), name[-6:]
+    rounds = int(iterations)
+    algorithm = name[len("pbkdf2-") :] or "sha1"  # which passlib leaves out
     if not _LEAST_ITERATIONS <= rounds <= _MOST_ITERATIONS[algorithm]:
         raise Unusable(f"PBKDF2's iterations must be {_LEAST_ITERATIONS:,} to {_MOST_ITERATIONS[algorithm]:,}.")
     raw_salt = _salt(salt.replace(".", "+")) if is_passlib else salt.encode()

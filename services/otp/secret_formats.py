@@ -21,6 +21,8 @@ from services.otp.totp import STEP_SECONDS, Algorithm
 _SECRET_BYTES = range(10, 129)  # 80 bits, as much as the first authenticator apps had, up to SHA-512's block
 _DIGITS = 6
 _BASE32 = re.compile(r"[A-Z2-7]+")
+_SECRET_WORD = re.compile(r"\bsecret\b")
+_PRIVACYIDEA_SEEDS = {32: Algorithm.SHA256, 64: Algorithm.SHA512}  # bytes that it makes seeds of by default
 _VERSION = re.compile(r"#\s*version:\s*(\d+)", re.IGNORECASE)
 
 Line = tuple[int, str | None]
@@ -66,10 +68,8 @@ def entries(lines: Iterable[Line], written_as: Format | None) -> Iterator[Read]:
         yield from _authelia(rest)
         return
     if found is Format.CSV:
-        names = [name.strip().lower() for name in (next(rest)[1] or "").split(",")]
-        if "secret" not in names or not {"email", "username"} & set(names):
-            raise UnusableFile("The first line must name the columns: email (or username) and secret at least.")
-        yield from ((number, _try(_csv_entry, text, names)) for number, text in rest)
+        names, delimiter = _header(next(rest)[1] or "")
+        yield from ((number, _try(_csv_entry, text, names, delimiter)) for number, text in rest)
         return
     has_users = False
     for number, text in rest:
@@ -88,7 +88,8 @@ def _format_of(first: str) -> Format:
         return Format.OTPAUTH
     if text.startswith(("totp_configurations:", "---", "# yaml")):
         return Format.AUTHELIA
-    if "secret" in [cell.strip() for cell in text.split(",")]:
+    # Whatever stands between the names, and around them: as a header it is refused with a sentence about headers.
+    if _SECRET_WORD.search(text) and not text.startswith("#"):
         return Format.CSV
     return Format.PRIVACYIDEA
 
@@ -120,8 +121,23 @@ def _otpauth(text: str) -> Entry:
     return _entry(named or label, {name.lower(): values[0] for name, values in query.items()})
 
 
-def _csv_entry(text: str, names: list[str]) -> Entry:
-    cells = _cells(text)
+def _header(text: str) -> tuple[list[str], str]:
+    """The names of the columns, and what stands between them: a comma, or a spreadsheet's semicolon."""
+    delimiter = ";" if ";" in text and "," not in text else ","
+    try:
+        names = [name.strip().lower() for name in _cells(text, delimiter)]
+    except UnusableEntry:
+        names = []
+    if "secret" not in names or not {"email", "username"} & set(names):
+        raise UnusableFile(
+            "The first line must name the columns, with commas (or semicolons) between them: email (or username) and"
+            " secret at least."
+        )
+    return names, delimiter
+
+
+def _csv_entry(text: str, names: list[str], delimiter: str) -> Entry:
+    cells = _cells(text, delimiter)
     if len(cells) != len(names):
         raise UnusableEntry("This line has not as many columns as the first one.")
     given = dict(zip(names, (cell.strip() for cell in cells), strict=True))
@@ -130,7 +146,7 @@ def _csv_entry(text: str, names: list[str]) -> Entry:
 
 def _privacyidea(text: str, has_users: bool) -> Entry:
     """`serial, seed in hex, type, digits, seconds`; in files of version 2 with `user, resolver, realm` in front. A
-    further column may name the algorithm, which privacyIDEA does not write."""
+    further column may name the algorithm, which privacyIDEA does not write; it makes seeds for SHA-1 of 20 bytes."""
     cells = [cell.strip() for cell in _cells(text)]
     if not has_users:
         raise UnusableEntry("This line names nobody: only files that begin with '# version: 2' hold users.")
@@ -139,9 +155,16 @@ def _privacyidea(text: str, has_users: bool) -> Entry:
     names = ("digits", "period", "algorithm")
     given = {name: value for name, value in zip(names, rest, strict=False) if value}
     try:
-        return _entry(owner, {**given, "secret": base64.b32encode(binascii.unhexlify(seed)).decode()})
+        raw = binascii.unhexlify(seed)
     except (binascii.Error, ValueError):
         raise UnusableEntry("The seed is not in hexadecimal digits.") from None
+    if "algorithm" not in given and (likely := _PRIVACYIDEA_SEEDS.get(len(raw))):
+        # Taken for SHA-1, as what is not said, every code of such an app would be wrong.
+        raise UnusableEntry(
+            f"The line does not say by which algorithm its codes are made, and a seed of {len(raw)} bytes is likely one"
+            f" for {likely}; name it in a ninth column (SHA1, SHA256 or SHA512)."
+        )
+    return _entry(owner, {**given, "secret": base64.b32encode(raw).decode()})
 
 
 def _authelia(lines: Iterable[Line]) -> Iterator[Read]:
@@ -175,9 +198,9 @@ def _configuration(_: str, node: yaml.Node) -> Entry:
     return _entry(given.get("username", ""), {**given, "secret": secret})
 
 
-def _cells(text: str) -> list[str]:
+def _cells(text: str, delimiter: str = ",") -> list[str]:
     try:
-        return next(csv.reader([text], skipinitialspace=True), [])
+        return next(csv.reader([text], delimiter=delimiter, skipinitialspace=True), [])
     except csv.Error:
         raise UnusableEntry("This line is no CSV.") from None
 

@@ -10,7 +10,8 @@ from services.identity.passwords import Passwords
 
 PEPPER = b"pepper of tests" * 3
 
-# Published: examples of jBCrypt, passlib and Authelia, the vectors of the Argon2 reference, those for PBKDF2 ("salt").
+# Published: examples of jBCrypt, passlib and Authelia, the vectors of the Argon2 reference, those for PBKDF2
+# ("salt", and RFC 6070).
 HASHES = {
     "bcrypt": ("abc", "$2a$10$WvvTPHKwdBJ3uk0Z37EMR.hLA2W6N9AEBhEgrAOljy2Ae5MtaSIUi"),
     "bcrypt of PHP": ("abc", "$2y$10$WvvTPHKwdBJ3uk0Z37EMR.hLA2W6N9AEBhEgrAOljy2Ae5MtaSIUi"),
@@ -40,6 +41,11 @@ HASHES = {
         "$pbkdf2-sha512$310000$c8p78n7pUMln0jzvd4aK4Q$JNRBzwAo0ek5qKn50cFzzvE9RXV88h1wJn5KGiHrD0YKtZaR/nCb2CJPOsKaPK0"
         "hjf.9yHxzQGZziziccp6Yng",
     ),
+    "PBKDF2 of passlib with SHA-1": (
+        "passwordPASSWORDpassword",
+        "$pbkdf2$4096$c2FsdFNBTFRzYWx0U0FMVHNhbHRTQUxUc2FsdFNBTFRzYWx0$PS7sT.QchJuAyNg2YsDkSospGpY",
+    ),
+    "PBKDF2 of Django with SHA-1": ("password", "pbkdf2_sha1$4096$salt$SwB5AbdlSJq+rUnZJvch0GWkKcE="),
     "PBKDF2 of Django": ("password", "pbkdf2_sha256$4096$salt$xeR41ZKIyEGqUw22hFxMjZYok6ABzk4RpJY4c6qYE0o="),
     "PBKDF2 of Django with SHA-512": (
         "password",
@@ -91,7 +97,10 @@ async def test_bcrypt_reads_the_first_72_bytes_as_ever_and_any_character(passwor
         ("5f4dcc3b5aa765d61d8327deb882cf99", "no known form"),
         ("$1$salt$qJH7.N4xYta3aEG/dfqo/0", "no known form"),
         ("$6$rounds=5000$usesomesillystri$KqJWpanXZHKq2BOB43TSaYhEWsQ1Lr5QNyPCDH/Tp.6", "no known form"),
-        ("pbkdf2_sha1$4096$salt$SwB5AbdlSJq+rUnZJvch0GWkKcE=", "no known form"),
+        ("pbkdf2_md5$4096$salt$SwB5AbdlSJq+rUnZJvch0GWkKcE=", "no known form"),
+        ("pbkdf2_sha1$999$salt$SwB5AbdlSJq+rUnZJvch0GWkKcE=", "iterations"),
+        ("$pbkdf2$2000001$THDqatpidANpadlLeTeOEg$HV3oi1k5C5LQCgG1BMOL.BX4YZc", "iterations"),
+        ("$pbkdf2-md5$1212$THDqatpidANpadlLeTeOEg$HV3oi1k5C5LQCgG1BMOL.BX4YZc", "no known form"),
         ("$argon2d$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc", "no known form"),
         ("$2x$10$WvvTPHKwdBJ3uk0Z37EMR.hLA2W6N9AEBhEgrAOljy2Ae5MtaSIUi", "no known form"),
         ("$2b$10$WvvTPHKwdBJ3uk0Z37EMR.hLA2W6N9AEBhEgrAOljy2Ae5MtaSI", "no known form"),

@@ -106,6 +106,44 @@ def test_a_csv_with_a_header() -> None:
     assert read(authelia) == [Entry("ann", SECRET, Algorithm.SHA512)]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"email","secret"\n"ann@b.example","{0}"',
+        '"Email" , "Secret"\nann@b.example,{0}',
+        '"email";"secret"\n"ann@b.example";"{0}"',
+        "secret;email\n{0}; ann@b.example",
+    ],
+)
+@pytest.mark.parametrize("written_as", [None, Format.CSV])
+def test_a_csv_whose_header_is_quoted_or_whose_columns_a_spreadsheet_parts(
+    text: str, written_as: Format | None
+) -> None:
+    assert read(text.format(SECRET), written_as) == [Entry("ann@b.example", SECRET, Algorithm.SHA1)]
+
+
+@pytest.mark.parametrize("header", ["email\tsecret", "email|secret", '"email,secret', "mail,secret", "secret"])
+@pytest.mark.parametrize("written_as", [None, Format.CSV])
+def test_a_header_that_cannot_be_read_is_refused_with_a_sentence_about_headers(
+    header: str, written_as: Format | None
+) -> None:
+    with pytest.raises(UnusableFile, match="first line must name the columns, with commas"):
+        read(f"{header}\nann@b.example,{SECRET}\n", written_as)
+
+
+@pytest.mark.parametrize(("length", "likely"), [(32, "SHA256"), (64, "SHA512")])
+def test_a_privacyidea_seed_of_another_algorithms_length_is_not_taken_for_sha_1(length: int, likely: str) -> None:
+    raw = bytes(range(length))
+    secret = base64.b32encode(raw).decode().rstrip("=")
+    line = f"# version: 2\nann@b.example, staff, realm1, TOTP0001, {raw.hex()}, totp, 6, 30"
+    for silent in (line, f"{line},", f"{line}, "):
+        said = reason(silent)
+        assert "does not say by which algorithm" in said
+        assert (likely in said, "ninth column" in said, raw.hex() in said) == (True, True, False)
+    for algorithm in Algorithm:  # told, it is believed
+        assert read(f"{line}, {algorithm}") == [Entry("ann@b.example", secret, algorithm)]
+
+
 def test_privacyideas_oath_csv() -> None:
     text = (
         "# version: 2\n"
