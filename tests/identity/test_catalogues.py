@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,24 @@ def test_a_browser_is_answered_in_the_language_that_it_asks_for_first() -> None:
         ("ja," * 30 + "de", "en"),
     ):
         assert languages.asked_for(header).language == spoken, header
+
+
+def test_days_are_written_as_the_language_writes_them() -> None:
+    speeches, first = Languages().speeches, datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
+    for language, words in (
+        ("en", "1 March 2026"),
+        ("de", "1. März 2026"),
+        ("fr", "1er mars 2026"),
+        ("es", "1 de marzo de 2026"),
+        ("nl", "1 maart 2026"),
+    ):
+        assert speeches[language].day(first, "Europe/Paris") == words
+        assert speeches[language].moment(first, "Europe/Paris") == f"{words}, 10:30"
+    said = speeches["fr"].heard(
+        "Harbour Clinic has required a code at sign-in since 1 March, and you have set up backup codes."
+    )
+    assert "Depuis le 1er mars, Harbour Clinic" in said
+    assert speeches["fr"].day(first.replace(day=11), "Europe/Paris") == "11 mars 2026"
 
 
 def _by_text(catalogue: Catalog) -> dict[str, Message]:

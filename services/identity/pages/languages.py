@@ -14,12 +14,11 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from babel import Locale
-from babel.dates import format_date
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
 
-from services.identity.pages.sentences import Sentences
+from services.identity.pages.sentences import Sentences, written_day
 
 ENGLISH = "en"
 LANGUAGES = (ENGLISH, "de", "fr", "es", "nl")
@@ -54,10 +53,10 @@ class Speech:
     def moment(self, at: datetime, zone: str) -> str:
         """Day and time of day in a time zone: "1 March 2026, 09:30"."""
         there = at.astimezone(ZoneInfo(zone))
-        return f"{format_date(there, 'long', locale=self._locale)}, {there:%H:%M}"
+        return f"{written_day(there, 'long', self._locale)}, {there:%H:%M}"
 
     def day(self, at: datetime, zone: str) -> str:
-        return str(format_date(at.astimezone(ZoneInfo(zone)), "long", locale=self._locale))
+        return written_day(at.astimezone(ZoneInfo(zone)), "long", self._locale)
 
     def span(self, seconds: int) -> str:
         """How long, roughly, rounded up."""

@@ -142,5 +142,10 @@ def _day(words: str, locale: Locale) -> str:
         day = date(int(match[3] or 2000), _MONTHS.index(match[2]) + 1, int(match[1]))
     except ValueError:
         return words
-    form = "long" if match[3] else _WITHOUT_YEAR.get(locale.language, "d MMMM")
-    return str(format_date(day, form, locale=locale))
+    return written_day(day, "long" if match[3] else _WITHOUT_YEAR.get(locale.language, "d MMMM"), locale)
+
+
+def written_day(day: date, form: str, locale: Locale) -> str:
+    """As the language writes it; in French the first of a month is "1er", which Unicode's patterns leave out."""
+    words = str(format_date(day, form, locale=locale))
+    return f"1er{words[1:]}" if locale.language == "fr" and day.day == 1 else words

@@ -196,7 +196,9 @@ _FIELDS: tuple[str, ...] = (
     marked("Say what to set."),
 )
 
-FORMS: tuple[str, ...] = (*_CODES, *_DELIVERIES, *_SIGN_INS, *_ANYWHERE, *_FIELDS, *OF_ACCOUNTS, *OF_RULES)
+_BROWSERS: tuple[str, ...] = (marked("{program} on {system}"),)
+
+FORMS: tuple[str, ...] = (*_BROWSERS, *_CODES, *_DELIVERIES, *_SIGN_INS, *_ANYWHERE, *_FIELDS, *OF_ACCOUNTS, *OF_RULES)
 """Every one of them."""
 
 PARTS: Mapping[str, tuple[str, ...]] = {
