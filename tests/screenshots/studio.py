@@ -7,14 +7,14 @@ Ofcom keeps for fiction, +44 7700 900000 to 900999.
 import itertools
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 from playwright.sync_api import Browser, Page
 
 from tests.end_to_end.browsing import Surfer
-from tests.end_to_end.client import Authenticator, Client, Person, ok, step_now, totp
+from tests.end_to_end.client import Authenticator, Client, Person, ok, step_now
 from tests.end_to_end.clinics import Clinic, new_address
 from tests.end_to_end.stack import LocalStack
 from tests.screenshots.album import Album
@@ -57,8 +57,8 @@ class House(Clinic):
             client.sign_in(person)
         person.phone = person.phone or new_number()
         begun = ok(client.post("/v1/me/two-factor/sms", {"phone": person.phone}), 202)
-        code = {"code": self.texted(person.phone)}
-        answer = _confirmed(client, f"/v1/me/two-factor/sms/{begun['enrolment_id']}/confirm", code)
+        code = self.texted(person.phone)
+        answer = _confirmed(client, f"/v1/me/two-factor/sms/{begun['enrolment_id']}/confirm", lambda: code)
         client.token = answer["session"]["token"]
         person.backup_codes = answer.get("backup_codes") or person.backup_codes
         return client
@@ -126,22 +126,25 @@ class Studio:
 
 def _set_up_app(client: Client, person: Person) -> None:
     begun = client.start_totp()
-    # The code of now, and not the one before, as tests give it: nothing here is in a hurry.
-    now = step_now()
-    person.authenticator = Authenticator(begun["secret"], now)
-    code = {"code": totp(begun["secret"], now)}
+    person.authenticator = app = Authenticator(begun["secret"])
+
+    def code() -> str:
+        # Of now, and not of the step before, as tests give it: nothing here is in a hurry.
+        app.last_step = step_now()
+        return app.last_code()
+
     answer = _confirmed(client, f"/v1/me/two-factor/totp/{begun['enrolment_id']}/confirm", code)
     client.token, person.backup_codes = answer["session"]["token"], list(answer["backup_codes"])
 
 
-def _confirmed(client: Client, path: str, code: dict[str, str]) -> dict[str, Any]:
+def _confirmed(client: Client, path: str, code: Callable[[], str]) -> dict[str, Any]:
     """Ten backup codes are hashed meanwhile; on a machine with much else to do that may take too long."""
-    confirmed = client.post(path, code)
+    confirmed = client.post(path, {"code": code()})
     for _ in range(10):
         if confirmed.status_code != 503:
             break
         time.sleep(confirmed.json()["retry_after"])
-        confirmed = client.post(path, code)
+        confirmed = client.post(path, {"code": code()})
     answer: dict[str, Any] = ok(confirmed)
     return answer
 
