@@ -107,8 +107,9 @@ def wire(
     changes = StaffChanges(staff, roster, policy_settings)
     policy_bypass, recovery = PolicyBypassPeer(policy.connection), RecoveryStore(database)
     remembering = Remembering(devices, standings, clock)
-    password_store, proofs = PasswordStore(database, sessions, notices), Proofs(sessions, policy_bypass, clock)
+    password_store = PasswordStore(database, sessions, notices)
     replies = LostReplies(ReplyStore(database, numbers), clock, settings.csrf_key.get_secret_value().encode())
+    proofs = Proofs(sessions, policy_bypass, replies, clock)
     outboxes = {
         service: OutboxPeer(service, target, settings.tls_dir)
         for service, target in (("otp", settings.otp_target), ("policy", settings.policy_target))

@@ -25,6 +25,7 @@ from services.identity.store.rotation import Kept
 KEY = r"^[A-Za-z0-9_-]{22,64}$"
 _KEY = re.compile(KEY[1:-1])
 _REPLY_LIFE = timedelta(seconds=60)
+_REPEAT_AFTER = timedelta(seconds=1)  # the other request has made the reply by then, and the repeat finds it
 _SAID_ALIKE = (ErrorCode.GONE, ErrorCode.NOT_FOUND, ErrorCode.INVALID_REQUEST, ErrorCode.CONFLICT)
 
 
@@ -108,10 +109,20 @@ class LostReplies:
             session, key.digest, digest_of(token), digest_of(device_token), event, confirms=confirms
         )
         if found is None:
-            if confirms and await self._store.find(key.old_digest, key.digest, event.at) is not None:
-                raise _under_way()
-            raise over(EndCause.REPLACED)
+            raise await self._overtaken(key.old_digest, key.digest, CONFIRMS_FOR if confirms else _REPEAT_AFTER)
         return Again(replace(signed_in, session=found[0]), token, device_token if found[1] else None)
+
+    async def overtaken(self, kept: Kept | None) -> ServiceError:
+        """The refusal of a request that another was faster than. `kept`: what its own new token would have left."""
+        if kept is None:
+            return over(EndCause.REPLACED)
+        return await self._overtaken(kept.old_digest, kept.key, _REPEAT_AFTER)
+
+    async def _overtaken(self, old_digest: bytes, key: bytes, repeat_after: timedelta) -> ServiceError:
+        """Where the faster one had the same key, nobody's sign-in is over: a repeat hears the same verdict."""
+        if await self._store.find(old_digest, key, self._clock.now()) is None:
+            return over(EndCause.REPLACED)
+        return _under_way(repeat_after)
 
     @asynccontextmanager
     async def one_confirmation(self, session: Session) -> AsyncIterator[datetime]:
@@ -120,7 +131,7 @@ class LostReplies:
         another has begun all the same, there is none for this one."""
         claimed_at = self._clock.now()
         if not await self._store.claim(session, claimed_at):
-            raise _under_way()
+            raise _under_way(CONFIRMS_FOR)
         try:
             yield claimed_at
         except ServiceError as error:
@@ -156,5 +167,5 @@ def only_repeating(standing: Standing | None) -> Iterator[None]:
         raise
 
 
-def _under_way() -> ServiceError:
-    return unavailable("confirmation", retry_after=int(CONFIRMS_FOR.total_seconds()))
+def _under_way(repeat_after: timedelta) -> ServiceError:
+    return unavailable("the same request", retry_after=int(repeat_after.total_seconds()))

@@ -8,11 +8,10 @@ from services.common.audit import AuditEvent
 from services.common.clock import Clock
 from services.common.errors import ServiceError
 from services.common.logs import get_logger
-from services.identity.lost_replies import RequestKey
-from services.identity.model import Client, EndCause, Session, SignedIn
+from services.identity.lost_replies import LostReplies, RequestKey
+from services.identity.model import Client, Session, SignedIn
 from services.identity.peers.otp import OtpCaller
 from services.identity.peers.policy_bypass import PolicyBypassPeer
-from services.identity.standing import over
 from services.identity.store.rotation import Rotation
 from services.identity.store.sessions import SessionStore
 
@@ -20,15 +19,16 @@ _log = get_logger(__name__)
 
 
 class Proofs:
-    def __init__(self, sessions: SessionStore, bypasses: PolicyBypassPeer, clock: Clock) -> None:
+    def __init__(self, sessions: SessionStore, bypasses: PolicyBypassPeer, replies: LostReplies, clock: Clock) -> None:
         self._sessions = sessions
         self._bypasses = bypasses
+        self._replies = replies
         self._clock = clock
 
     async def rotate(self, session: Session, rotation: Rotation, event: AuditEvent) -> Session:
         rotated = await self._sessions.rotate(session, rotation, event)
         if rotated is None:
-            raise over(EndCause.REPLACED)
+            raise await self._replies.overtaken(rotation.kept)
         return rotated
 
     async def end_bypass(self, session: Session) -> None:

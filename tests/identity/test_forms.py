@@ -1,11 +1,13 @@
 """What keeps the pages' forms and cookies safe: requests as a browser sends them, and as none does."""
 
 import re
+from typing import Any
 
 import httpx
 import pytest
 
 from services.identity.model import UserId
+from services.identity.store.sessions import SessionStore
 from tests.identity.people import PASSWORD, Person, SomeClinic, Stack
 
 FOREIGN = "https://evil.example"
@@ -214,3 +216,27 @@ async def test_a_double_click_or_a_reload_costs_nobody_a_code(stack: Stack, pers
     assert (again.status_code, again.headers["location"].endswith("/me")) == (303, True)
     token = again.headers["set-cookie"].partition("=")[2].partition(";")[0]
     assert (await stack.call("GET", "/v1/session", token=token)).json()["state"] == "active"
+
+
+async def test_a_click_that_another_overtakes_is_answered_by_a_form_that_gets_in(stack: Stack, person: Person) -> None:
+    """Browsers show the answer to the second click, whichever is first: here it is the one that comes too late."""
+    await person.sign_in()
+    await person.enrol_totp()
+    visitor = Visitor(stack)
+    await visitor.sign_in(person)
+    form = {"csrf": await visitor.token_in("/code"), "method": "totp", "key": "k" * 32, "code": person.code()}
+    cookie = {"Cookie": f"{(name := stack.gateway.cookies.name)}={visitor.http.cookies[name]}"}
+    visitor.http.cookies.clear()
+    really = SessionStore.rotate
+
+    async def too_late(*given: Any, **more: Any) -> Any:
+        patched.undo()
+        assert (await Visitor(stack).http.post("/code", data=form, headers=cookie)).status_code == 303
+        return await really(*given, **more)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(SessionStore, "rotate", too_late)
+        shown = await visitor.http.post("/code", data=form, headers=cookie)
+    assert (shown.status_code, f'name="key" value="{form["key"]}"' in shown.text) == (503, True)
+    assert (await visitor.http.post("/code", data=form, headers=cookie)).headers["location"].endswith("/me")
+    assert (await visitor.http.get("/me")).status_code == 200

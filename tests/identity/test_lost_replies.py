@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from services.identity.store.replies import ReplyStore
 from services.identity.store.sessions import SessionStore
 from services.otp import backup_codes
 from tests.identity.people import Person, slug_of
@@ -179,12 +180,50 @@ async def test_p14_parallel_requests_with_one_key_on_two_replicas_leave_one_livi
         answers = await asyncio.gather(
             *(stack.call("POST", SECOND_FACTOR, body, token=old, **key) for stack in (waiting.stack, elsewhere) * 3)
         )
-        assert {answer.status_code for answer in answers} <= {200, 401}
-        assert {answer.json()["cause"] for answer in answers if answer.status_code == 401} <= {"replaced"}
+        assert {answer.status_code for answer in answers} <= {200, 503}
+        assert {answer.headers["retry-after"] for answer in answers if answer.status_code == 503} <= {"1"}
+        answers.append(await send(waiting, key, old, body))
+        assert answers[-1].status_code == 200, "whoever was told to ask again gets in"
         tokens = [answer.json()["token"] for answer in answers if answer.status_code == 200]
         living = [token for token in tokens if await alive(waiting, token)]
-        assert len(living) == 1
+        assert living == tokens[-1:]
         waiting.stack.clock.advance(timedelta(seconds=30))
+
+
+@pytest.mark.parametrize("steps_up", [False, True])
+async def test_p14_a_repeat_while_the_first_is_at_it_is_asked_to_come_again_and_gets_in(
+    waiting: Person, *, steps_up: bool
+) -> None:
+    """A client that stops waiting and sends the same again is not told that its sign-in is over."""
+    if steps_up:
+        await waiting.sign_in_in_full()
+    old, key, body = waiting.token, a_key(), {"method": "totp", "code": waiting.code()}
+    first, repeat = await _overtaken(waiting, key, key, body)
+    assert first.status_code == 200, first.text
+    assert (repeat.status_code, slug_of(repeat), repeat.headers["retry-after"]) == (503, "unavailable", "1")
+    again = await send(waiting, key, old, body)
+    assert (again.status_code, again.json()["state"]) == (200, "active")
+    assert not await alive(waiting, first.json()["token"])
+    assert await alive(waiting, again.json()["token"])
+
+
+@pytest.mark.parametrize("is_keyed", [True, False])
+async def test_p14_whoever_loses_with_another_key_or_none_holds_a_dead_token(
+    waiting: Person, *, is_keyed: bool
+) -> None:
+    body = {"method": "totp", "code": waiting.code()}
+    first, other = await _overtaken(waiting, a_key(), a_key() if is_keyed else {}, body)
+    assert (first.status_code, cause_of(other)) == (200, "replaced")
+    assert await alive(waiting, first.json()["token"])
+
+
+async def test_p14_a_repeat_that_another_repeat_overtakes_is_asked_to_come_again(waiting: Person) -> None:
+    old, key, body = waiting.token, a_key(), {"method": "totp", "code": waiting.code()}
+    assert (await send(waiting, key, old, body)).status_code == 200
+    first, repeat = await _overtaken(waiting, key, key, body, ReplyStore, "again")
+    assert (first.status_code, repeat.status_code, repeat.headers["retry-after"]) == (200, 503, "1")
+    again = await send(waiting, key, old, body)
+    assert (again.status_code, await alive(waiting, again.json()["token"])) == (200, True)
 
 
 async def test_the_remembering_of_a_browser_is_told_again_too(waiting: Person) -> None:
@@ -196,6 +235,30 @@ async def test_the_remembering_of_a_browser_is_told_again_too(waiting: Person) -
     again = (await send(waiting, key, old, body)).json()
     assert "remembered" not in (await waiting.sign_in(device_token=lost["device_token"]))
     assert (await waiting.sign_in(device_token=again["device_token"]))["remembered"]
+
+
+async def _overtaken(
+    person: Person,
+    winner: dict[str, str],
+    loser: dict[str, str],
+    body: Any,
+    store: type = SessionStore,
+    at: str = "rotate",
+) -> tuple[httpx.Response, httpx.Response]:
+    """The answers to two requests with one token and these keys, of which one is about to make the new token when the
+    other does."""
+    really, token = getattr(store, at), person.token
+    answers: list[httpx.Response] = []
+
+    async def too_late(*given: Any, **more: Any) -> Any:
+        patched.undo()
+        answers.append(await send(person, winner, token, body))
+        return await really(*given, **more)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(store, at, too_late)
+        lost = await send(person, loser, token, body)
+    return answers[0], lost
 
 
 async def _dies(*_: Any) -> None:

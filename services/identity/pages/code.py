@@ -11,8 +11,8 @@ from services.common.errors import ErrorCode, ServiceError
 from services.identity.gateway import Gateway
 from services.identity.guards import Access, Admits, GatewayDep
 from services.identity.model import Method, SessionState
-from services.identity.pages.form import Fields, fields_of
-from services.identity.pages.rendering import lead_to, new_key, page
+from services.identity.pages.form import Fields, fields_of, key_of_form
+from services.identity.pages.rendering import lead_to, page
 from services.identity.pages.route import PageRoute, may_return
 from services.identity.pages.text_sent import sent_in_words, wants_part
 from services.identity.pages.way_back import WAY_ON, lead_on
@@ -135,7 +135,7 @@ async def _code(
     stepping_up = standing.state is SessionState.ACTIVE
     method = next((one for one in methods if one == asked.method), methods[0] if methods else None)
     values: dict[str, Any] = {
-        "form_key": new_key(),
+        "form_key": await key_of_form(request, refusal),
         "method": method.value if method else "",
         "others": [
             {"method": one.value, "is_held_up": one in standing.degraded} for one in methods if one is not method

@@ -12,10 +12,12 @@ from starlette.responses import Response
 
 from services.common.errors import ErrorCode, ServiceError
 from services.identity.gateway import Gateway
-from services.identity.guards import CSRF_FIELD, is_foreign
+from services.identity.guards import CSRF_FIELD, KEY_FIELD, is_foreign
 from services.identity.model import SessionId
+from services.identity.pages.rendering import new_key
 
 _MOST = 2000
+_LONGEST_KEY = 64
 
 
 class Fields:
@@ -38,6 +40,13 @@ async def fields_of(request: Request) -> Fields:
     if any("\x00" in value or len(value) > _MOST for value in values.values()):
         raise ServiceError(ErrorCode.INVALID_REQUEST, "That cannot be read. Please try again.")
     return Fields(values)
+
+
+async def key_of_form(request: Request, refusal: ServiceError | None) -> str:
+    """The key of the form that is shown: a new one, so that what is typed now is a new attempt. Where the last one was
+    not answered (the same may be at it still) it is the last one's: the same typed again hears its verdict."""
+    last = (await fields_of(request))(KEY_FIELD) if refusal and refusal.code is ErrorCode.UNAVAILABLE else ""
+    return last[:_LONGEST_KEY] or new_key()
 
 
 class BeforeSignIn:

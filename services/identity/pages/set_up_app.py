@@ -13,8 +13,9 @@ from services.identity.gateway import Gateway
 from services.identity.guards import Access, Admits, GatewayDep
 from services.identity.model import Method
 from services.identity.pages.enrolled import begin_again, confirm
+from services.identity.pages.form import key_of_form
 from services.identity.pages.pictures import qr_picture
-from services.identity.pages.rendering import new_key, page, speech_of
+from services.identity.pages.rendering import page, speech_of
 from services.identity.pages.route import PageRoute
 from services.identity.pages.steps import Step, progress, steps_of
 from services.identity.pages.words import in_fours
@@ -55,7 +56,7 @@ async def _totp(
     overview = await gateway.two_factor.overview(access.signed_in)
     steps = steps_of(access, overview.factors, Method.TOTP)
     values: dict[str, Any] = {
-        "form_key": new_key(),
+        "form_key": await key_of_form(request, refusal),
         "enrolment_id": found.id,
         "picture": qr_picture(found.otpauth_uri, speech_of(request).say("QR code to scan with your app")),
         "otpauth_uri": found.otpauth_uri,

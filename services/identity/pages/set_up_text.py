@@ -12,7 +12,8 @@ from services.identity.gateway import Gateway
 from services.identity.guards import Access, Admits, GatewayDep
 from services.identity.model import Method
 from services.identity.pages.enrolled import TRY_AGAIN, begin_again, confirm
-from services.identity.pages.rendering import new_key, page
+from services.identity.pages.form import key_of_form
+from services.identity.pages.rendering import page
 from services.identity.pages.route import PageRoute
 from services.identity.pages.steps import Step, progress, steps_of
 from services.identity.pages.text_sent import sent_in_words, wants_part
@@ -69,7 +70,7 @@ async def _sms(
     overview = await gateway.two_factor.overview(access.signed_in)
     steps = steps_of(access, overview.factors, Method.SMS)
     values: dict[str, Any] = {
-        "form_key": new_key(),
+        "form_key": await key_of_form(request, refusal),
         "address": f"/set-up/sms/{enrolment_id}",
         "back": "/set-up",
         "sms": shown,
