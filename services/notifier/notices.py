@@ -56,7 +56,7 @@ class Notices:
             *([self._new(notice, Channel.EMAIL, notice.email, addresses.masked(notice.email))] if notice.email else []),
         ]
         is_there = {Channel.SMS: await self._may_text(notice), Channel.EMAIL: self._can_mail}
-        caps = self._spending.caps_of_notices(notice.terms)
+        caps = self._spending.caps_of_notice(notice)
         try:
             taken = await self._store.insert([new for new in wanted if is_there[new.channel]], now, caps)
         except CapReached as reached:

@@ -12,10 +12,16 @@ from services.common.logs import get_logger
 from services.common.phone_numbers import country_of
 from services.notifier import notice_texts, sms, texts
 from services.notifier.measures import TEXTS_REFUSED
-from services.notifier.model import CapReached, DailyCaps, Kind, Notice, Order, Purse, Terms
+from services.notifier.model import CapReached, DailyCaps, Kind, Notice, NoticeKind, Order, Purse, Terms
 
 CAP_OF_A_NEW_CLINIC = 300
 """What policy gives a new clinic: the cap of one whose own is not known, to an older caller or while policy is away."""
+
+EVERYDAY = frozenset(
+    {NoticeKind.FACTOR_ADDED, NoticeKind.BACKUP_CODES_MADE, NoticeKind.BACKUP_CODES_LOW, NoticeKind.NEW_BROWSER}
+)
+"""Notices that come in numbers of themselves, or that one person can cause as often as they like. All others may tell
+of a theft."""
 
 _COUNTRY = "Your clinic sends no text messages to numbers of this country. Use another way, or ask your administrator."
 _SPENT = {
@@ -53,9 +59,12 @@ class Spending:
             deployment=self._deployment_daily_cap,
         )
 
-    def caps_of_notices(self, terms: Terms) -> DailyCaps:
-        """Notices are sent while less than half of a day's texts is gone: whoever causes many takes nobody's codes."""
-        caps = self.caps(terms)
+    def caps_of_notice(self, notice: Notice) -> DailyCaps:
+        """Everyday ones are sent while less than half of a day's texts is gone: whoever causes many takes nobody's
+        codes, and hides no theft behind them, for what may tell of one goes by the whole."""
+        caps = self.caps(notice.terms)
+        if notice.kind not in EVERYDAY:
+            return caps
         return DailyCaps(clinic=caps.clinic // 2, deployment=caps.deployment // 2)
 
 

@@ -17,7 +17,7 @@ from google.rpc.status_pb2 import Status
 from services.common.errors import ErrorCode, ServiceError
 from services.notifier import notice_texts, sms, texts
 from services.notifier.model import Channel, Happening, Kind, NoticeKind, Terms
-from services.notifier.spending import CAP_OF_A_NEW_CLINIC
+from services.notifier.spending import CAP_OF_A_NEW_CLINIC, EVERYDAY
 from services.policy.rules import SMS_DAILY_CAP
 from tests.notifier.conftest import Client, MakeNotifier, Notifier, eventually
 from tests.notifier.house import START, House
@@ -232,7 +232,7 @@ async def test_r22_a_notice_in_two_parts_is_counted_as_what_it_costs(house: Hous
     sent = [len(await house.notify("+447700900001", **told)) for _ in range(4)]
     assert sent == [1, 1, 0, 0], "half of ten texts is room for two such notices, and for no third"
     assert await house.relay_store.texts_taken_on(house.clock.now()) == 4
-    short = {**told, "kind": NoticeKind.PASSWORD_CHANGED, "locale": "en", "happening": Happening(START, "UTC")}
+    short = {**told, "kind": NoticeKind.BACKUP_CODES_MADE, "locale": "en", "happening": Happening(START, "UTC")}
     assert len(await house.notify("+447700900001", **short)) == 1, "but for a shorter one"
     assert await house.relay_store.texts_taken_on(house.clock.now()) == 5
     for terms in (Terms(3, ("GB",)), Terms(1000, ("GB",))):  # a first one of the day; the deployment's purse
@@ -247,11 +247,38 @@ async def test_r22_a_code_costs_one_text_whatever_the_product_is_called(house: H
     assert await house.relay_store.texts_taken_on(house.clock.now()) == 5
 
 
-async def test_r22_notices_leave_half_of_a_days_texts_to_the_codes(house: House) -> None:
+@pytest.mark.parametrize("kind", sorted(EVERYDAY))
+async def test_r22_everyday_notices_leave_half_of_a_days_texts_to_the_codes(house: House, kind: NoticeKind) -> None:
     terms = Terms(4, ("GB",))
-    sent = [len(await house.notify("+447700900001", terms=terms)) for _ in range(4)]
+    sent = [len(await house.notify("+447700900001", kind=kind, terms=terms)) for _ in range(4)]
     assert sent == [1, 1, 0, 0]
     for _ in range(2):
         await house.submit("+447700900001", terms=terms)
     with pytest.raises(ServiceError, match="too-many-attempts"):
         await house.submit("+447700900001", terms=terms)
+
+
+THEFT = set(NoticeKind) - {
+    *(NoticeKind.FACTOR_ADDED, NoticeKind.NEW_BROWSER),
+    *(NoticeKind.BACKUP_CODES_MADE, NoticeKind.BACKUP_CODES_LOW),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(THEFT))
+async def test_r22_what_may_tell_of_a_theft_is_told_by_the_whole_of_a_days_texts(
+    house: House, kind: NoticeKind
+) -> None:
+    """Else whoever causes texts enough (new browsers) would keep the owner from hearing of what comes next."""
+    terms = Terms(4, ("GB",))
+    for _ in range(2):
+        assert await house.notify("+447700900001", kind=NoticeKind.NEW_BROWSER, terms=terms)
+    assert await house.notify("+447700900001", kind=NoticeKind.NEW_BROWSER, terms=terms) == []
+    happening = Happening(house.clock.now(), "Europe/Berlin", method="totp")
+    told = {"kind": kind, "terms": terms, "happening": happening}
+    cost = sms.segments(notice_texts.text_message(kind, "en", happening, "Countersign"))
+    sent = [len(await house.notify("+447700900001", **told)) for _ in range(3)]
+    assert sent == ([1, 1, 0] if cost == 1 else [1, 0, 0]), "to the cap, and no further"
+    house.daily_cap = 4
+    assert await house.notify("+447700900001", **{**told, "clinic_id": "cli_other"}) == [], "the deployment's, too"
+    house.daily_cap += cost
+    assert len(await house.notify("+447700900001", **{**told, "clinic_id": "cli_other"})) == 1
