@@ -153,39 +153,6 @@ async def test_a_text_message_by_page(web: Stack, page: Page) -> None:
     await expect(page.get_by_role("heading", name="Mina Okafor")).to_be_visible()
 
 
-async def test_an_administrator_requires_it_of_everyone_after_a_fresh_code(web: Stack, page: Page) -> None:
-    clinic = await web.make_clinic()
-    admin, other = await clinic.person("admin"), await clinic.person()
-    await other.sign_in()
-    box = page.get_by_role("checkbox", name="require it of everyone")
-    await sign_in(page, web, admin)
-    await page.get_by_role("link", name="Security").click()
-    await box.check()
-    await page.get_by_role("button", name="Save").click()
-    await expect(page.get_by_role("alert")).to_contain_text("yourself first")
-    await expect(page.get_by_role("link", name="Set it up now")).to_be_visible()
-    await admin.sign_in()
-    await admin.enrol_totp()
-
-    await sign_in(page, web, admin)
-    await page.get_by_label("Six digits").fill(admin.code())
-    await page.get_by_role("link", name="Security").click()
-    web.clock.set(web.clock.now().replace(minute=45))
-    await box.check()
-    await page.get_by_label("Minutes without activity").fill("20")
-    await page.get_by_role("button", name="Save").click()
-    await expect(page.get_by_role("heading", name="What this will do")).to_be_visible()
-    await expect(page.get_by_text("Stopped at once: 1")).to_be_visible()
-    await expect(page.get_by_text(other.email).first).to_be_visible()
-    await page.get_by_role("button", name="Save it").first.click()
-    await expect(page.get_by_role("heading", name="One more code, please")).to_be_visible()
-    await page.get_by_label("Six digits").fill(admin.code())
-    await expect(page.get_by_role("status")).to_contain_text("From now on")  # what was typed has not been lost
-    await expect(box).to_be_checked()
-    await expect(page.get_by_label("Minutes without activity")).to_have_value("20")
-    assert (await other.call("GET", "/v1/me/sessions")).status_code in (403, 401)
-
-
 async def test_an_invitation_is_taken_up_by_page(web: Stack, page: Page) -> None:
     admin = await (await web.make_clinic()).person("admin")
     await admin.sign_in()
