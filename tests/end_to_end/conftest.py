@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.end_to_end.browsing import Surfer, chromium
 from tests.end_to_end.clinics import Clinic, ClinicMaker
@@ -24,6 +24,8 @@ _HERE = Path(__file__).parent
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "local_only(reason): not part of the run on Compose, for the reason given")
+    # What is expected of a page is looked at until it is so; on a machine with much else to do that may take a while.
+    expect.set_options(timeout=15_000)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
