@@ -13,7 +13,7 @@ from tests.end_to_end.browsing import DESK, PHONE
 
 _Scheme = Literal["light", "dark"]
 _SCREENS = {"desk": DESK, "phone": PHONE}
-_IN_README = {"code-app": (560, 545), "set-up-scan": (540, 690), "preview": (720, 580), "users": (720, 520)}
+_IN_README = {"code-app": (560, 532), "set-up-scan": (540, 690), "preview": (720, 574), "users": (720, 492)}
 """Width and height of the small pictures in pictures/."""
 
 

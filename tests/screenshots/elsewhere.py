@@ -45,7 +45,7 @@ def _note(studio: Studio, house: House) -> None:
     studio.shoot(page, "note")
     house.require(require_two_factor=True, phone_required=False)
     page.locator("button").click()
-    expect(page.locator("#way a")).to_be_visible()
+    expect(page.locator("#way a").first).to_be_visible()
     studio.shoot(page, "note-waiting")
     tab: Page = context.new_page()
     tab.goto(f"{app}/back")
