@@ -29,8 +29,11 @@ class ErrorCode(StrEnum):
 class ServiceError(Exception):
     """A refusal with a code, a sentence for the person, and extension members (JSON values) that go with it.
 
-    Nothing in `detail` or `members` may be secret: both reach the client.
+    Nothing in `detail` or `members` may be secret: both reach the client. `why` stays here: it is for logs, and for the
+    operator at a command.
     """
+
+    why = ""
 
     def __init__(self, code: ErrorCode, detail: str, **members: Any) -> None:
         super().__init__(f"{code}: {detail}")
@@ -39,11 +42,21 @@ class ServiceError(Exception):
         self.members: Mapping[str, Any] = members
 
 
-def unavailable(what: str, retry_after: int = 2) -> ServiceError:
+def unavailable(what: str, retry_after: int = 2, why: str = "") -> ServiceError:
     """The refusal of a service that cannot answer just now; `what` is for logs and `/readyz`, not the person."""
-    return ServiceError(
+    error = ServiceError(
         ErrorCode.UNAVAILABLE,
         "This is not working just now. Please try again in a moment.",
         retry_after=retry_after,
         away=what,
     )
+    error.why = why
+    return error
+
+
+def told_to_operator(error: ServiceError) -> str:
+    """The refusal as a command says it: with what is away, and why where that is known."""
+    away = error.members.get("away") if error.code is ErrorCode.UNAVAILABLE else None
+    if error.why:
+        return f"The {away} cannot be used: {error.why}. Nothing was done."
+    return f"{error.detail} (no answer from {away})" if away else error.detail

@@ -13,8 +13,9 @@ from pydantic import SecretStr
 from services.common import logs
 from services.common.clock import SystemClock
 from services.common.key_rotation import AnotherRuns, Refused, Rotation
+from services.common.keyring_in_use import examine
 from services.common.sealed_columns import RotationStore, SealedColumn
-from services.common.sealing import Keyring, SealingError
+from services.common.sealing import Keyring, SealingError, key_id_of
 
 
 class KeySettings(Protocol):
@@ -63,16 +64,20 @@ def add_key_commands(
 
     @app.command("keys")
     def keys() -> None:
-        """Lists the keyring's keys, and how many records each seals."""
+        """Lists the keyring's keys, and how many records each seals; refuses a keyring that is not this database's."""
         settings = load()
         logs.configure(service, "ERROR")
         with _store(settings, columns) as store:
-            counts = store.counts()
+            counts, known = store.counts(), store.checks()
+            samples = [] if known else store.samples()
         try:
             keyring = Keyring.load(settings.keyring_file)
+            # By numbers alone another database's keyring looks like this one's. What it lacks is listed below.
+            held = {key_id: sealed for key_id, sealed in known.items() if key_id in keyring.ids}
+            examine(keyring, held, [each for each in samples if key_id_of(each) in keyring.ids], service)
         except SealingError as error:
-            raise _refusal(f"{service}: {error}") from None
-        missing = sorted({key_id for by_key in counts.values() for key_id in by_key} - keyring.ids)
+            raise _refusal(f"{service}: {error}; restore it from your backup") from None
+        missing = sorted({*known, *(key_id for by_key in counts.values() for key_id in by_key)} - keyring.ids)
         rows = [["key", "", *counts]]
         for key_id in sorted(keyring.ids.union(missing)):
             state = "missing" if key_id in missing else "active" if key_id == keyring.active else "old"
@@ -82,7 +87,8 @@ def add_key_commands(
             typer.echo("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
         if missing:
             raise _refusal(
-                f"{service}: records are sealed under keys that the keyring lacks; restore it from your backup"
+                f"{service}: this database's records are sealed under keys that the keyring lacks; restore it from your"
+                " backup"
             )
 
 

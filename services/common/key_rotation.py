@@ -20,7 +20,7 @@ from pathlib import Path
 from services.common import keyring_file
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
-from services.common.keyring_in_use import check_known_text, known_text
+from services.common.keyring_in_use import examine, known_text
 from services.common.logs import get_logger
 from services.common.sealed_columns import RotationStore, SealedColumn
 from services.common.sealing import Keyring, SealingError
@@ -114,12 +114,8 @@ class Rotation:
         for column, by_key in counts.items():
             for key_id in by_key.keys() - keyring.ids:
                 raise Refused(f"{by_key[key_id]} records of {column} are under key {key_id}, which the keyring lacks")
-        for key_id, sealed in checks.items():
-            if key_id in keyring.ids:
-                check_known_text(keyring, key_id, sealed, self._service)
-        if not checks:
-            for sealed in self._store.samples():
-                keyring.unwrap(sealed)
+        known = {key_id: sealed for key_id, sealed in checks.items() if key_id in keyring.ids}
+        examine(keyring, known, [] if checks else self._store.samples(), self._service)
 
     def _rewrap(self, keyring: Keyring) -> None:
         has_rested = False

@@ -7,7 +7,7 @@ nothing new is sealed under keys that may be gone tomorrow. There is no plain pa
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -78,7 +78,7 @@ class KeyringInUse:
             await self._check(keyring)
         except SealingError as error:
             self._refuse(error)
-            raise unavailable("keyring") from error
+            raise unavailable("keyring", why=str(error)) from error
         self._adopt(keyring, stamp)
         self._checked = stamp
 
@@ -136,11 +136,8 @@ class KeyringInUse:
 
     async def _check(self, keyring: Keyring) -> None:
         kept = await self._checks.all()
-        for key_id, sealed in kept.items():
-            keyring.open(sealed, _context(key_id, self._service))
-        if not kept:  # a database of a version that kept none
-            for sealed in await self._checks.samples():
-                keyring.unwrap(sealed)
+        # A database of a version that kept none has its records alone.
+        examine(keyring, kept, [] if kept else await self._checks.samples(), self._service)
 
 
 def known_text(keyring: Keyring, service: str) -> bytes:
@@ -148,9 +145,15 @@ def known_text(keyring: Keyring, service: str) -> bytes:
     return keyring.seal(_KNOWN_TEXT, _context(keyring.active, service))
 
 
-def check_known_text(keyring: Keyring, key_id: int, sealed: bytes, service: str) -> None:
-    """Raises SealingError unless the keyring's key of this id sealed it."""
-    keyring.open(sealed, _context(key_id, service))
+def examine(keyring: Keyring, known: Mapping[int, bytes], samples: Iterable[bytes], service: str) -> None:
+    """Raises SealingError unless the keyring sealed these known texts, by their keys' ids, and these records."""
+    try:
+        for key_id, sealed in known.items():
+            keyring.open(sealed, _context(key_id, service))
+        for sealed in samples:
+            keyring.unwrap(sealed)
+    except SealingError as error:
+        raise SealingError(f"this is not the keyring of this service's database ({error})") from error
 
 
 def _context(key_id: int, service: str) -> str:

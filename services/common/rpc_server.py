@@ -114,8 +114,8 @@ class RpcServer:
                 async with asyncio.timeout(_CHECK_WITHIN_SECONDS):
                     await check()
             except Exception as error:
-                away = error.members.get("away") if isinstance(error, ServiceError) else None
-                _log.warning("not_serving", away=away, error=type(error).__name__)
+                away, why = (error.members.get("away"), error.why) if isinstance(error, ServiceError) else (None, "")
+                _log.warning("not_serving", away=away, error=type(error).__name__, **({"why": why} if why else {}))
                 return health_pb2.HealthCheckResponse.NOT_SERVING
         return health_pb2.HealthCheckResponse.SERVING
 

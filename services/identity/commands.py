@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from services.common.errors import ErrorCode, ServiceError
+from services.common.errors import ServiceError, told_to_operator
 from services.identity.activations import Link
 from services.identity.model import Role
 from services.identity.operator import NewClinic, Operator
@@ -80,8 +80,7 @@ def run_with(
     try:
         answer = asyncio.run(within())
     except ServiceError as error:
-        away = error.members.get("away") if error.code is ErrorCode.UNAVAILABLE else None
-        typer.echo(f"{error.detail} (no answer from {away})" if away else error.detail, err=True)
+        typer.echo(told_to_operator(error), err=True)
         raise typer.Exit(1) from None
     typer.echo(json.dumps(answer))
 

@@ -11,7 +11,7 @@ import typer
 
 from services.common import logs
 from services.common.clock import SystemClock
-from services.common.errors import ServiceError
+from services.common.errors import ServiceError, told_to_operator
 from services.common.import_report import ImportReport, lines_of
 from services.common.postgres import Database
 from services.identity.activations import Link
@@ -63,8 +63,7 @@ def add_import_users(app: typer.Typer, numbers: MakeNumbers) -> None:
         try:
             asyncio.run(act())
         except ServiceError as error:
-            away = error.members.get("away")
-            typer.echo(f"{error.detail} (no answer from {away})" if away else error.detail, err=True)
+            typer.echo(told_to_operator(error), err=True)
             raise typer.Exit(1) from None
         finally:
             if opened:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from services.common.errors import ServiceError
 from services.common.logs import get_logger
 
 _WITHIN_SECONDS = 1.0
@@ -41,6 +42,7 @@ class ReadinessProbe:
                 await self._checks[name]()
         except Exception as error:
             # Whatever goes wrong in asking, the answer is that it is away; the log says what went wrong.
-            _log.warning("not_answering", what=name, error=type(error).__name__)
+            why = {"why": error.why} if isinstance(error, ServiceError) and error.why else {}
+            _log.warning("not_answering", what=name, error=type(error).__name__, **why)
             return False
         return True

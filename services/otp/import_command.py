@@ -11,7 +11,7 @@ import typer
 
 from services.common import logs
 from services.common.clock import SystemClock
-from services.common.errors import ServiceError
+from services.common.errors import ServiceError, told_to_operator
 from services.common.import_report import ImportReport, lines_of
 from services.common.postgres import Database
 from services.otp.identity_peer import IdentityPeer
@@ -57,8 +57,7 @@ def add_import(app: typer.Typer, make_vault: MakeVault) -> None:
             typer.echo(str(unusable), err=True)
             raise typer.Exit(1) from None
         except ServiceError as error:
-            away = error.members.get("away")
-            typer.echo(f"{error.detail} (no answer from {away})" if away else error.detail, err=True)
+            typer.echo(told_to_operator(error), err=True)
             raise typer.Exit(1) from None
         report.end(is_applied=apply)
 

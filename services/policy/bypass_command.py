@@ -10,7 +10,7 @@ import typer
 from countersign.identity.v1 import operations_pb2
 from countersign.identity.v1.operations_pb2_grpc import OperationsStub
 
-from services.common.errors import ErrorCode, ServiceError
+from services.common.errors import ServiceError, told_to_operator
 from services.common.rpc_client import Peer
 from services.policy.settings import PolicySettings
 
@@ -49,8 +49,7 @@ def add_bypass(app: typer.Typer) -> None:
         try:
             granted = asyncio.run(_grant(settings, request))
         except ServiceError as error:
-            away = error.members.get("away") if error.code is ErrorCode.UNAVAILABLE else None
-            typer.echo(f"{error.detail} (no answer from {away})" if away else error.detail, err=True)
+            typer.echo(told_to_operator(error), err=True)
             raise typer.Exit(1) from None
         answer = {
             "bypass_id": granted.bypass_id,

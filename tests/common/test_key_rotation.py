@@ -3,15 +3,20 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
 import pytest
+import typer
+from pydantic import SecretStr
+from typer.testing import CliRunner
 
 from deploy.embedded import EmbeddedPostgres
 from services.common.clock import SystemClock
 from services.common.errors import ServiceError
+from services.common.key_command import add_key_commands
 from services.common.key_rotation import Refused, Rotated, Rotation
-from services.common.keyring_in_use import KeyringInUse
+from services.common.keyring_in_use import KeyringInUse, known_text
 from services.common.postgres import Database
 from services.common.sealed_columns import DatabaseChecks, RotationStore, SealedColumn
 from services.common.sealing import Keyring, key_id_of
@@ -141,6 +146,37 @@ def test_f16_a_keyring_that_is_not_this_database_s_own_is_not_rotated(house: Hou
         house.rotate()
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("key_id", [1, 2])
+def test_f16_the_keys_of_another_database_s_keyring_are_not_listed_as_this_one_s(
+    house: House, is_known: bool, key_id: int
+) -> None:
+    """Ids and counts alone look alike: a wrong keyring has a key 1, too."""
+    settings = SimpleNamespace(
+        database_url=house.url[0],
+        database_password=SecretStr(house.url[1]),
+        keyring_file=house.path,
+        log_level="INFO",
+    )
+    app = typer.Typer()
+    add_key_commands(app, "notifier", lambda: settings, [COLUMN], "keys.rotated")
+    if is_known:
+        house.sql("INSERT INTO sealing_check VALUES (1, %s)", [known_text(house.keyring, "notifier")])
+    else:
+        house.put("one")
+    right = CliRunner().invoke(app, ["keys"])
+    assert (right.exit_code, "active" in right.stdout) == (0, True)
+    house.path.write_bytes(Keyring(key_id, {key_id: os.urandom(32)}).as_file())
+    wrong = CliRunner().invoke(app, ["keys"])
+    assert (wrong.exit_code, "restore it from your backup" in wrong.stderr) == (1, True)
+    assert ("not the keyring of this service's database" in wrong.stderr) == (key_id == 1)
+    assert ("missing" in wrong.stdout) == (key_id == 2), "what it lacks is listed"
+    if key_id == 1:
+        assert wrong.stdout == ""
+        refused = CliRunner().invoke(app, ["rotate-keys"])
+        assert (refused.exit_code, "not the keyring of this service's database" in refused.stderr) == (1, True)
+
+
 def test_a_change_that_was_made_meanwhile_wins_and_a_row_that_is_held_is_left_for_later(
     house: House, postgres: EmbeddedPostgres, one_database: tuple[str, str]
 ) -> None:
@@ -196,8 +232,9 @@ async def test_f16_where_no_known_text_is_kept_yet_the_records_themselves_tell_a
     await database.open()
     try:
         house.path.write_bytes(Keyring(1, {1: os.urandom(32)}).as_file())
-        with pytest.raises(ServiceError, match="unavailable"):
+        with pytest.raises(ServiceError, match="unavailable") as caught:
             await house.in_use(database).ensure_ready()
+        assert "not the keyring of this service's database" in caught.value.why
         assert house.checks() == set()
         house.path.write_bytes(house.keyring.as_file())
         await house.in_use(database).ensure_ready()

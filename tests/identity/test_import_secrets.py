@@ -22,6 +22,7 @@ from services.common.errors import ErrorCode, ServiceError
 from services.common.import_report import Outcome, Result
 from services.common.postgres import Database
 from services.common.rpc_client import Peer
+from services.common.sealing import Keyring
 from services.identity.model import ClinicId, SessionId, UserId
 from services.identity.peers.otp import OtpCaller
 from services.identity.serving import rpc_server
@@ -210,6 +211,13 @@ async def test_the_command_prints_no_secret_and_needs_identity(
     without = await run(target="")
     assert (without.returncode, without.stdout) == (1, "")
     assert "OTP_IDENTITY_TARGET" in without.stderr
+    right = named["KEYRING_FILE"]
+    named["KEYRING_FILE"] = str(tmp_path / "another.json")
+    (tmp_path / "another.json").write_bytes(Keyring(1, {1: os.urandom(32)}).as_file())
+    wrong = await run("--apply")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert "The keyring cannot be used: this is not the keyring of this service's database" in wrong.stderr
+    named["KEYRING_FILE"] = right
     done = await run("--apply")
     assert SECRET not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr, done.stderr

@@ -1,7 +1,9 @@
 """People of another system: the operator's command, beside the running services."""
 
 import asyncio
+import dataclasses
 import json
+import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +15,7 @@ import typer
 
 from services.common.errors import ServiceError
 from services.common.import_report import Outcome, Result, lines_of
+from services.common.sealing import Keyring
 from services.identity.imported_hashes import ImportedHashes
 from services.identity.store.clinics import ClinicStore
 from services.identity.store.imports import ImportStore
@@ -178,6 +181,16 @@ async def test_what_is_not_there_or_is_there_already_is_a_sentence(
     assert "cannot be read" in capsys.readouterr().err
     with pytest.raises(ServiceError, match="There is no clinic"):
         await imported(SomeClinic(clinic.stack, "cli_nowhere", "nowhere"), tmp_path, [someone("mina")])
+
+
+async def test_f16_a_keyring_of_another_database_is_said_in_a_sentence(clinic: SomeClinic, tmp_path: Path) -> None:
+    stack, wrong = clinic.stack, tmp_path / "another.json"
+    wrong.write_bytes(Keyring(1, {1: os.urandom(32)}).as_file())
+    lame = dataclasses.replace(stack, settings=stack.settings.model_copy(update={"keyring_file": wrong}))
+    for command in (["import-users", "/dev/null", "--clinic", clinic.slug], ["keys"]):
+        done = await run(lame, *command)
+        assert (done.returncode, done.stdout) == (1, ""), done.stderr
+        assert "this is not the keyring of this service's database" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.full)])

@@ -31,7 +31,9 @@ def test_f16_with_a_wrong_keyring_nothing_is_taken_or_claimed_until_the_right_on
     assert notifier.row(waiting.delivery_id)["attempt"] == 0
     assert not heartbeat.exists()
     reasons = [json.loads(line).get("reason") for line in worker.said().splitlines() if "keyring_unusable" in line]
-    assert reasons == ["the sealed bytes do not open under this key and context"], "once a reason"
+    assert reasons == [
+        "this is not the keyring of this service's database (the sealed bytes do not open under this key and context)"
+    ], "once a reason"
 
     path.write_bytes(right.as_file())
     eventually(client.is_serving)
