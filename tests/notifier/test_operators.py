@@ -116,7 +116,7 @@ async def ended(house: House, number: str, state: State) -> DeliveryId:
         (State.EXPIRED, "number and content are gone"),
     ],
 )
-async def test_a45_what_may_have_been_sent_or_has_ended_is_refused_with_what_to_do_instead(
+async def test_what_may_have_been_sent_or_has_ended_is_refused_with_what_to_do_instead(
     desk: Desk, number: str, state: State, says: str
 ) -> None:
     delivery_id = await ended(desk.house, number, state)
