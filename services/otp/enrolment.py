@@ -13,9 +13,19 @@ from services.common.clock import Clock
 from services.common.errors import ErrorCode, ServiceError, unavailable
 from services.common.logs import mask_phone
 from services.otp import number_limit, totp
-from services.otp.challenges import Addressee, CodeSender, SentCode, refuse_while_spent
+from services.otp.challenges import Addressee, CodeSender, SentCode, refuse_while_spent, resend_after
 from services.otp.marks import Marks
-from services.otp.model import Account, Caller, Enrolment, EnrolmentId, EnrolmentKind, LoginId, SessionId, UserId
+from services.otp.model import (
+    Account,
+    Caller,
+    Challenge,
+    Enrolment,
+    EnrolmentId,
+    EnrolmentKind,
+    LoginId,
+    SessionId,
+    UserId,
+)
 from services.otp.peers import MessageKind, SmsTerms
 from services.otp.prepared_codes import PreparedCodes
 from services.otp.sending_limits import ENROLMENTS_PER_USER, SendingLimits, sms_spends
@@ -114,13 +124,17 @@ class EnrolmentDesk:
         kind: EnrolmentKind,
         terms: SmsTerms | None,
     ) -> SmsOffer:
-        """Sends a code to the number. The user's earlier enrolment of the kind is dead."""
+        """Sends a code to the number. The user's earlier enrolment of the kind is dead; but within the pause between
+        two texts, the session that began it with the same number gets it again, and no second text."""
         to = Addressee(caller, phone, mask_phone(phone), _MESSAGE_KINDS[kind], locale, terms)
         async with self._turns.turn(caller.user_id):
             known = await self._enrolments.of_request(caller.user_id, request_id)
             if known is not None:
                 return await self._repeat_sms(known, to)
             refuse_while_spent(await self._accounts.read(caller.user_id), self._clock.now())
+            on_its_way = await self._on_its_way(kind, to)
+            if on_its_way is not None:
+                return on_its_way
             spends = sms_spends(caller.session_id, caller.user_id, phone, caller.address)
             await self._sender.take([*spends, (ENROLMENTS_PER_USER, caller.user_id)])
             mark, now = self._marks.number(phone), self._clock.now()
@@ -147,10 +161,27 @@ class EnrolmentDesk:
         if account is None or account.backup_codes_left == 0 or held is not None:
             self._codes.prepare(enrolment.user_id)
 
+    async def _on_its_way(self, kind: EnrolmentKind, to: Addressee) -> SmsOffer | None:
+        """What the session has begun with this number a moment ago. By what is on record, also where the limits' store
+        has forgotten (P7)."""
+        caller, now = to.caller, self._clock.now()
+        newest = await self._enrolments.newest(caller.user_id, kind, caller.session_id)
+        if newest is None or newest.secret is None or not newest.is_open(now):
+            return None
+        if self._vault.open(newest.secret, enrolment_context(newest.id, newest.user_id)) != to.phone:
+            return None
+        challenge = await self._challenges.newest(newest.user_id, LoginId(newest.id))
+        if challenge is None or challenge.ended_at is not None or now >= resend_after(challenge):
+            return None
+        return await self._told_again(newest, challenge, to)
+
     async def _repeat_sms(self, enrolment: Enrolment, to: Addressee) -> SmsOffer:
         challenge = await self._challenges.newest(enrolment.user_id, LoginId(enrolment.id))
         if challenge is None or not enrolment.is_open(self._clock.now()):
             raise gone()
+        return await self._told_again(enrolment, challenge, to)
+
+    async def _told_again(self, enrolment: Enrolment, challenge: Challenge, to: Addressee) -> SmsOffer:
         if challenge.delivery_id is None and challenge.ended_at is not None:
             raise unavailable("notifier")  # it was refused; the answer was lost
         caller = to.caller

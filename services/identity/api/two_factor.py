@@ -147,7 +147,8 @@ async def confirm_totp(
 
 @router.post("/v1/me/two-factor/sms", status_code=202, response_model=SmsEnrolmentAnswer)
 async def post_sms(access: _KnownFresh, gateway: GatewayDep, body: SmsEnrolmentRequest | None = None) -> JSONResponse:
-    """Send a code to the number that is to become a factor; without one, to the number on file."""
+    """Send a code to the number that is to become a factor; without one, to the number on file. The same asked for
+    again within 30 seconds gives the same enrolment and sends no second message."""
     assert access.standing is not None
     phone = normalised(body.phone, access.clinic.country) if body and body.phone is not None else None
     found = await gateway.two_factor.start_sms(access.signed_in, access.standing, access.client, phone)

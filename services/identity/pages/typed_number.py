@@ -9,7 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.common.errors import ServiceError
+from services.common.errors import ErrorCode, ServiceError
 from services.common.logs import mask_phone
 from services.identity.gateway import Gateway
 from services.identity.guards import Access
@@ -31,12 +31,16 @@ async def text_again(
     waiting: str,
 ) -> Response:
     """`start`s anew with the number of this enrolment, and leads to where its code is waited for; without the browser's
-    help to where the number is asked for."""
+    help to where the number is asked for. Raises `too-many-attempts` where no second text was sent: who asks for one
+    is told how long to wait."""
     sent = await gateway.two_factor.sms_enrolment(access.signed_in, enrolment_id)
     number = kept_number(request, gateway, access.user.id, sent.phone_hint)
     if number is None:
         return lead_to(gateway, asking)
-    response = lead_to(gateway, f"{waiting}/{(await start(number)).id}")
+    found = await start(number)
+    if found.id == enrolment_id:
+        raise _too_soon(found, gateway)
+    response = lead_to(gateway, f"{waiting}/{found.id}")
     keep_number(response, gateway, access.user.id, number)
     return response
 
@@ -61,6 +65,13 @@ def kept_number(request: Request, gateway: Gateway, user_id: UserId, phone_hint:
 
 def forget_number(response: Response, gateway: Gateway) -> None:
     response.set_cookie(**_attributes(gateway), value="", max_age=0)
+
+
+def _too_soon(found: SmsEnrolment, gateway: Gateway) -> ServiceError:
+    seconds = max(1, -int((gateway.clock.now() - found.resend_after).total_seconds() // 1))
+    how_long = "1 second" if seconds == 1 else f"{seconds} seconds"
+    sentence = f"Please wait {how_long} before you ask for another code."
+    return ServiceError(ErrorCode.TOO_MANY_ATTEMPTS, sentence, retry_after=seconds, locked=False)
 
 
 def _name(gateway: Gateway) -> str:
