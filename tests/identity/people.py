@@ -41,12 +41,14 @@ class CapableNotifier(NotifierInMemory):
         super().__init__()
         self.can_send_sms = True
         self.is_sms_degraded = False
+        self.times_asked = 0
         self.callbacks: list[tuple[dict[str, str], str, str]] = []
         self.told: list[notifier_pb2.NotifyRequest] = []
         self.takes_no_notices = False
         self.reaches: Callable[[notifier_pb2.NotifyRequest], bool] = lambda request: True
 
     async def GetCapabilities(self, request: Any, context: Any) -> notifier_pb2.Capabilities:  # noqa: N802
+        self.times_asked += 1
         return notifier_pb2.Capabilities(sms=self.can_send_sms, sms_degraded=self.is_sms_degraded)
 
     async def Notify(  # noqa: N802

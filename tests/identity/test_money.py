@@ -160,6 +160,24 @@ async def test_r20_texts_that_do_not_arrive_are_listed_last_and_named_until_they
     assert (shown["methods"], shown.get("degraded")) == (["sms", "backup_code"], None)
 
 
+async def test_r20_trouble_with_texts_is_heard_of_within_five_seconds_and_asked_for_no_more_often(
+    stack: Stack, person: Person
+) -> None:
+    await person.sign_in()
+    await enrol_sms(person, PHONE)
+    stack.clock.advance(_A_MINUTE)
+    await person.sign_in()
+    before = stack.notifier.times_asked
+    heard = []
+    for seconds in range(31):
+        stack.notifier.is_sms_degraded = seconds < 15
+        shown = (await person.call("GET", "/v1/session")).json()
+        heard.append(shown.get("degraded") == ["sms"])
+        stack.clock.advance(timedelta(seconds=1))
+    assert heard == [5 <= seconds < 15 for seconds in range(31)]
+    assert stack.notifier.times_asked - before == 6, "once in five seconds, however many ask"
+
+
 async def test_r20_who_must_set_up_a_factor_is_told_as_well(stack: Stack, clinic: SomeClinic) -> None:
     await clinic.require(phone_required=False)
     stack.notifier.is_sms_degraded = True

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 _SECONDS = 1.5
 _CLOCKS_DIFFER = timedelta(minutes=10)  # the notifier takes nothing for longer than a day from its own now
-_CAPABILITIES_HOLD = timedelta(seconds=30)
+# As long as the notifier believes itself how deliveries fare: whoever waits for a text hears of it within ten seconds.
+_CAPABILITIES_HOLD = timedelta(seconds=5)
+_AWAY_HOLD = timedelta(seconds=2)
 
 
 class NotifierPeer:
@@ -48,7 +50,7 @@ class NotifierPeer:
                 response = await self._peer.call(self._peer.stub.GetCapabilities, request, 0.5)
                 self._can_send_sms, self._is_sms_degraded = response.sms, response.sms_degraded
             except ServiceError:
-                self._asked_at = now - _CAPABILITIES_HOLD + timedelta(seconds=2)
+                self._asked_at = now - _CAPABILITIES_HOLD + _AWAY_HOLD
         if self._can_send_sms is False:
             return (Method.TOTP,)
         return (Method.TOTP, Method.SMS)
