@@ -132,7 +132,7 @@ async def test_the_page_says_why_they_are_asked_and_what_each_rule_said(
     assert "An integration of Harbour Clinic (ledger) has required a code at sign-in since 16 November" in page
     said = page.partition("Everything that was checked")[2].partition("What is required")[0]
     for words in (
-        "Integrations Demanded of everyone by: ledger.",
+        "Integrations Required of everyone by: ledger.",
         "This person's requirement Nothing is set for this person",
         "The clinic's rule It is required of everyone.",
         "What they have set up Something is set up, so it is asked for at sign-in.",
@@ -157,7 +157,7 @@ async def test_somebody_is_exempt_until_a_time_on_the_clinics_clock(
     found = await own(admin, person)
     assert (found["requirement"], found["requirement_expires_at"]) == ("exempt", "2026-11-30T07:00:00.000Z")
     assert value_of(page, "expires_at") == "2026-11-30T17:00"
-    assert "The time is that of Australia/Brisbane." in page
+    assert "Clinic time: Australia/Brisbane." in page
     assert "Set by Mina Okafor on 16 November 2026, 19:3" in page
     assert "Exempt until 30 November 2026, 17:00" in page
     await changed(desk, person, "requirement", "requirement-saved", **{**fields, "expires_at": ""})
