@@ -17,6 +17,7 @@ from tests.end_to_end.browsing import Surfer, chromium
 from tests.end_to_end.clinics import Clinic, ClinicMaker
 from tests.end_to_end.manners import Manner
 from tests.end_to_end.stack import ComposeStack, LocalStack, Stack, local_stack
+from tests.end_to_end.traces import Collector, collecting
 
 COMPOSE = os.environ.get("STACK") == "compose"
 _HERE = Path(__file__).parent
@@ -47,9 +48,17 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def collector() -> Iterator[Collector]:
+    """Takes the traces of the local stack that this run starts."""
+    with collecting() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Stack]:
     """The stack under test. The local one trusts this machine as a proxy, so that tests can come from many addresses,
-    answers one foreign origin, and lives under a path, so that every test is one of `PUBLIC_URL` with a path too."""
+    answers one foreign origin, sends its traces, and lives under a path, so that every test is one of `PUBLIC_URL` with
+    a path too."""
     with contextlib.ExitStack() as stays:
         found: Stack
         if COMPOSE:
@@ -59,7 +68,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             found = LocalStack(Path(named).resolve(), os.environ)
         else:
             state = tmp_path_factory.mktemp("stack") / "state"
-            found = stays.enter_context(local_stack(state, **local_settings()))
+            found = stays.enter_context(local_stack(state, **local_settings(), OTLP_ENDPOINT=collector.url))
         yield found
         found.close()
 

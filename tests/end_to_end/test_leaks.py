@@ -1,5 +1,6 @@
 """P12: what is secret is nowhere but where it belongs. Canaries are led through every flow, refused ones too; then all
-logs, both Redis, the messages that wait for the worker, the metrics and a dump of every database are searched for them.
+logs, traces, both Redis, the messages that wait for the worker, the metrics and a dump of every database are searched
+for them, and the text of every statement, which is what pg_stat_statements keeps (the embedded server has it not).
 """
 
 import base64
@@ -9,12 +10,14 @@ import os
 import re
 import secrets
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
 import httpx
+import psycopg
 import pytest
 from redis import Redis
 
@@ -22,6 +25,7 @@ from deploy.programs import program
 from tests.end_to_end.client import Client, Person, new_number, ok, problem, told
 from tests.end_to_end.clinics import Clinic, code_in
 from tests.end_to_end.stack import LocalStack
+from tests.end_to_end.traces import Collector
 
 pytestmark = pytest.mark.local_only("reads the stack's files, both Redis and every database")
 
@@ -76,22 +80,30 @@ def around(text: str, at: int) -> str:
 
 
 def test_p12_nothing_secret_is_in_logs_redis_messages_metrics_or_dumps(
-    local: LocalStack, shared: Clinic, tmp_path: Path
+    local: LocalStack, shared: Clinic, collector: Collector, tmp_path: Path
 ) -> None:
     canaries = Canaries()
-    person, client = a_set_up_by_app(shared, canaries)
-    with local.hung("worker"):
-        number, enrolment_id = a_text_is_asked_for(client, canaries)
-        waiting = everything(local, tmp_path)
-        assert "celery" in waiting["broker"] or "_kombu" in waiting["broker"], "the message waits in the queue"
-        assert canaries.found_in(waiting) == []
-    a_text_is_confirmed(shared, client, canaries, number, enrolment_id)
-    sign_ins(shared, person, canaries)
-    refusals(shared, person, canaries)
+    with every_statement_logged(local):
+        person, client = a_set_up_by_app(shared, canaries)
+        with local.hung("worker"):
+            number, enrolment_id = a_text_is_asked_for(client, canaries)
+            waiting = everything(local, tmp_path)
+            assert "celery" in waiting["broker"] or "_kombu" in waiting["broker"], "the message waits in the queue"
+            assert canaries.found_in(waiting) == []
+        a_text_is_confirmed(shared, client, canaries, number, enrolment_id)
+        sign_ins(shared, person, canaries)
+        refusals(shared, person, canaries)
     places = everything(local, tmp_path)
+    if "COUNTERSIGN_STACK" not in os.environ:  # one that somebody else has started sends its traces elsewhere
+        places["traces"] = traces_of_all(shared, person, collector)
+        assert "countersign.otp.v1.Otp/Verify" in places["traces"]
+        assert "POST /v1/session/second-factor" in places["traces"]
     # The search itself is proven first: what is known to be there is found.
     assert person.id in places["dump of otp"]
     assert person.email in places["dump of identity"]
+    statements = "".join(text for place, text in places.items() if place.startswith("log postgres"))
+    assert "UPDATE account SET" in statements
+    assert "INSERT INTO session" in statements
     assert person.id in places["dump of notifier"] or shared.id in places["dump of notifier"]
     assert canaries.found_in(places) == []
 
@@ -191,13 +203,47 @@ def everything(local: LocalStack, folder: Path) -> dict[str, str]:
     return places
 
 
-def dump(local: LocalStack, database: str) -> str:
+def traces_of_all(clinic: Clinic, person: Person, collector: Collector) -> str:
+    """All traces, once those of a last request, which goes through identity and otp, have come: they go in order."""
+    trace_id = secrets.token_hex(16)
+    client = clinic.client()
+    client.sign_in(person)
+    mark = {"traceparent": f"00-{trace_id}-{secrets.token_hex(8)}-01"}
+    problem(client.factor("totp", person.app.wrong_code(), headers=mark), 422, "invalid-code")
+    ends_at = time.monotonic() + 30
+    while not collector.services_of(trace_id) >= {"identity", "otp"}:
+        assert time.monotonic() < ends_at, f"traces of {collector.services_of(trace_id)} alone within 30 s"
+        time.sleep(0.2)
+    return collector.text()
+
+
+@contextlib.contextmanager
+def every_statement_logged(local: LocalStack) -> Iterator[None]:
+    """PostgreSQL's log gets the text of each statement meanwhile, as it was sent: without what was bound to it."""
+    host, password = superuser(local)
+    with psycopg.connect(host=host, user="postgres", password=password, dbname="postgres", autocommit=True) as server:
+        server.execute("ALTER SYSTEM SET log_parameter_max_length = 0")
+        server.execute("ALTER SYSTEM SET log_statement = 'all'")
+        server.execute("SELECT pg_reload_conf()")
+        try:
+            yield
+        finally:
+            server.execute("ALTER SYSTEM RESET log_statement")
+            server.execute("ALTER SYSTEM RESET log_parameter_max_length")
+            server.execute("SELECT pg_reload_conf()")
+
+
+def superuser(local: LocalStack) -> tuple[str, str]:
+    """The server's socket folder, and the password."""
     environments = json.loads((local.state / "run" / "environments.json").read_text())
-    url = environments[database][f"{database.upper()}_DATABASE_URL"]
-    host = re.search(r"host=(\S+)", url)
+    host = re.search(r"host=(\S+)", environments["otp"]["OTP_DATABASE_URL"])
     assert host
-    password = (local.state / "secrets" / "postgres" / "superuser_password").read_text().strip()
-    command = [program("pg_dump"), "-h", host[1], "-U", "postgres", "--inserts", database]
+    return host[1], (local.state / "secrets" / "postgres" / "superuser_password").read_text().strip()
+
+
+def dump(local: LocalStack, database: str) -> str:
+    host, password = superuser(local)
+    command = [program("pg_dump"), "-h", host, "-U", "postgres", "--inserts", database]
     environment = {**os.environ, "PGPASSWORD": password}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
 
