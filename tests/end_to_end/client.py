@@ -169,16 +169,17 @@ class Client:
         enrolment = self.start_totp()
         authenticator = Authenticator(enrolment["secret"])
         path = f"/v1/me/two-factor/totp/{enrolment['enrolment_id']}/confirm"
-        body = {"code": authenticator.code()}
-        confirmed = self.post(path, body)
+        body, key = {"code": authenticator.code()}, secrets.token_urlsafe(24)
+        confirmed = self.post(path, body, headers={"Idempotency-Key": key})
         for _ in range(3):
             if confirmed.status_code != 503:
                 break
-            # Ten backup codes are hashed meanwhile; on a machine with much else to do that may take too long.
+            # Ten backup codes are hashed meanwhile; on a machine with much else to do that may take too long. With the
+            # key, one that took too long and was done all the same is told again.
             time.sleep(confirmed.json()["retry_after"])
             if authenticator.last_step < step_now() - 1:
-                body = {"code": authenticator.code()}
-            confirmed = self.post(path, body)
+                body, key = {"code": authenticator.code()}, secrets.token_urlsafe(24)
+            confirmed = self.post(path, body, headers={"Idempotency-Key": key})
         answer: dict[str, Any] = ok(confirmed)
         person.authenticator = authenticator
         person.backup_codes = list(answer.get("backup_codes", person.backup_codes))
