@@ -30,6 +30,13 @@ MANNERS = (
     Manner("german", {"locale": "de-DE"}, (_LOCAL, pytest.mark.full)),
     Manner("no-scripts", {"java_script_enabled": False}, (_LOCAL, pytest.mark.full)),
 )
-in_every_manner = pytest.mark.parametrize(
-    "manner", [pytest.param(each, id=each.name, marks=each.marks) for each in MANNERS]
-)
+WITH_SCRIPTS = (*MANNERS[:2], Manner("phone-german", {**_PHONE, "locale": "de-DE"}, (_LOCAL,)))
+
+
+def _played(manners: tuple[Manner, ...]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("manner", [pytest.param(each, id=each.name, marks=each.marks) for each in manners])
+
+
+in_every_manner = _played(MANNERS)
+in_every_manner_with_scripts = _played(WITH_SCRIPTS)
+"""For what cannot be without."""

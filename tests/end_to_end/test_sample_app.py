@@ -10,17 +10,21 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.end_to_end.browsing import chromium
-from tests.end_to_end.client import Authenticator, Person, ok
+from tests.end_to_end.administering import SAVE, SAVE_IT, at_desk, done, set_up
+from tests.end_to_end.browsing import Surfer, chromium
+from tests.end_to_end.client import Person, ok
 from tests.end_to_end.clinics import Clinic
+from tests.end_to_end.conftest import OpenBrowser
+from tests.end_to_end.manners import Manner, in_every_manner_with_scripts
 from tests.end_to_end.stack import ROOT, LocalStack, Stack
 
 SAMPLE_APP = os.environ.get("SAMPLE_APP", "")
 EDGE = os.environ.get("EDGE", "")
+pytestmark = [pytest.mark.timeout(120)]
 if not SAMPLE_APP:
-    pytestmark = pytest.mark.local_only("the sample app stands behind Caddy, which is not part of this run")
+    pytestmark.append(pytest.mark.local_only("the sample app stands behind Caddy, which is not part of this run"))
 NOTE = "Left knee, 20 minutes.\nSwelling <b>down</b> since Monday."
 
 
@@ -41,51 +45,54 @@ def app(stack: Stack) -> str:
 
 
 @pytest.fixture
-def desk(browser: Browser) -> Iterator[BrowserContext]:
-    """One computer's browser, which fails the test where a page broke its own policy."""
-    context = browser.new_context(locale="en-GB", ignore_https_errors=True)
-    complaints: list[str] = []
-    context.on("weberror", lambda error: complaints.append(str(error.error)))
-    context.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-    yield context
-    context.close()
-    assert not [text for text in complaints if "Failed to load resource" not in text]
+def surfers(browser: Browser, clinic: Clinic, app: str, manner: Manner) -> Iterator[OpenBrowser]:
+    """As in conftest.py, and the app is no foreign origin to them."""
+    opened: list[Surfer] = []
+
+    def open_one() -> Surfer:
+        opened.append(Surfer(browser, clinic.stack, ignore_https_errors=True, **manner.options))
+        opened[-1].origins.add(app)
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        each.close()
 
 
-def sign_in(page: Page, person: Person) -> None:
+def sign_in(surfer: Surfer, person: Person) -> None:
     """From wherever the browser was led: the clinic, e-mail and password."""
-    if page.locator("#clinic").count():
-        page.locator("#clinic").fill(person.clinic)
-        page.locator("main form button").first.click()
-    page.locator("#email").fill(person.email)
-    page.locator("#password").fill(person.password)
-    page.locator("main form button").first.click()
+    surfer.page.wait_for_load_state()
+    if surfer.page.locator("#clinic").count():
+        surfer.fill("#clinic", person.clinic)
+        surfer.press("main form button")
+    surfer.fill("#email", person.email)
+    surfer.fill("#password", person.password)
+    surfer.press("main form:has(#password) button")
 
 
-def set_up(page: Page, person: Person) -> None:
-    """An authenticator app, from the page that asks for it to where it leads back."""
-    page.locator("form[action$='/set-up/totp'] button").click()
-    person.authenticator = Authenticator(page.locator(".key").inner_text().replace(" ", "").replace("\n", ""))
-    page.locator("#code").fill(person.app.code())
-    page.locator("#safe").check(timeout=15_000)
-    page.locator("form:has(#safe) button").click()
-
-
-def begun(desk: BrowserContext, app: str, person: Person) -> Page:
+def begun(surfer: Surfer, app: str, person: Person) -> Page:
     """A note that is being written by somebody who came to the app and was led to the sign-in."""
-    page = desk.new_page()
+    page = surfer.page
     page.goto(f"{app}/")
-    sign_in(page, person)
+    sign_in(surfer, person)
     expect(page).to_have_url(f"{app}/")
-    page.locator("#text").fill(NOTE)
+    surfer.fill("#text", NOTE)
     return page
 
 
-def way_on(page: Page) -> Page:
-    """The second tab that the page offers."""
-    with page.context.expect_page() as opened:
-        page.locator("#way a").click()
-    return opened.value
+def go_to_tab(surfer: Surfer) -> Page:
+    """The second tab that the page offers, which is looked at from here on."""
+    with surfer.page.context.expect_page() as opened:
+        surfer.press("#way a")
+    surfer.page = opened.value
+    return surfer.page
+
+
+def go_back(surfer: Surfer, page: Page) -> None:
+    """Closes the second tab."""
+    surfer.page.close()
+    surfer.page = page
+    page.bring_to_front()
 
 
 def saved_notes(page: Page, app: str) -> list[str]:
@@ -96,75 +103,148 @@ def saved_notes(page: Page, app: str) -> list[str]:
     return found
 
 
-def test_r12_a_note_is_kept_while_two_factor_is_required_of_everyone_and_saved_once(
-    desk: BrowserContext, app: str, clinic: Clinic
-) -> None:
-    person = clinic.person()
-    page = begun(desk, app, person)
-    clinic.require(require_two_factor=True, phone_required=False)
+def answers_in(page: Page) -> list[int]:
+    """What each save is answered, as it comes."""
     answers: list[int] = []
     page.on("response", lambda answer: answers.append(answer.status) if "/notes/" in answer.url else None)
-    page.get_by_role("button", name="Save").click()
-    said = page.get_by_role("status")
-    expect(said).to_contain_text("Not saved yet; your note is kept here.")
-    expect(said).to_contain_text("has required a code at sign-in")
-    assert answers == [403]
-    expect(page.locator("#text")).to_be_visible()
-    assert page.locator("#text").input_value() == NOTE
+    return answers
 
-    tab = way_on(page)
-    expect(tab).to_have_url(re.compile(r"/set-up\b"))
-    set_up(tab, person)
+
+def require_of_everyone(surfer: Surfer, clinic: Clinic) -> None:
+    """As an administrator does it, at a browser of their own."""
+    page = at_desk(surfer, clinic)
+    surfer.tick("#require_two_factor")
+    surfer.tick("#phone_required", on=False)
+    surfer.press(SAVE)
+    expect(page.locator(".totals")).to_be_visible()
+    surfer.press(SAVE_IT)
+    expect(page).to_have_url(done("rule-on"))
+
+
+def not_saved(page: Page) -> None:
+    """It says so, and why; and what was written is there."""
+    expect(page.get_by_role("status")).to_contain_text("Not saved yet; your note is kept here.")
+    expect(page.locator("#text")).to_be_visible()
+    expect(page.locator("#text")).to_have_value(NOTE)
+
+
+@in_every_manner_with_scripts
+def test_r12_a_note_is_kept_while_two_factor_is_required_of_everyone_and_saved_once(
+    surfers: OpenBrowser, app: str, clinic: Clinic
+) -> None:
+    person = clinic.person()
+    surfer = surfers()
+    page = begun(surfer, app, person)
+    answers = answers_in(page)
+    require_of_everyone(surfers(), clinic)
+    surfer.press("form button")
+    not_saved(page)
+    expect(page.get_by_role("status")).to_contain_text(clinic.name)  # why, as the clinic's rule is said
+    assert answers == [403]
+
+    tab = go_to_tab(surfer)
+    expect(tab).to_have_url(re.compile(r"/set-up\?return_to="))
+    set_up(surfer, person)
     expect(tab).to_have_url(f"{app}/back")
     expect(tab.get_by_text("press “Save again”")).to_be_visible()
-    tab.close()
-    page.get_by_role("button", name="Save again").click()
+    go_back(surfer, page)
+    surfer.press("form button")
+    said = page.get_by_role("status")
     expect(said).to_have_text("Saved.")
-    assert page.locator("#text").input_value() == NOTE
+    expect(page.locator("#text")).to_have_value(NOTE)
     assert saved_notes(page, app) == [NOTE]
-    page.get_by_role("button", name="Save").click()
+    with page.expect_response("**/notes/*"):
+        surfer.press("form button")
     expect(said).to_have_text("Saved.")
-    page.wait_for_timeout(200)
     assert answers == [403, 200, 200]
     assert saved_notes(page, app) == [NOTE], "the same save again is the same note"
 
 
-def test_r12_a_note_waits_for_its_author_to_sign_in_again_and_is_saved_by_nobody_else(
-    desk: BrowserContext, app: str, clinic: Clinic
+@in_every_manner_with_scripts
+def test_r12_a_note_goes_along_to_the_set_up_and_back_in_the_same_tab(
+    surfers: OpenBrowser, app: str, clinic: Clinic
 ) -> None:
-    """The session is ended from elsewhere, which the app is told as it is told of one that went idle."""
-    author, other = clinic.person(), clinic.person()
-    page = begun(desk, app, author)
-    clinic.desk.enrol_totp(clinic.admin)
-    ok(clinic.desk.delete(f"/v1/users/{author.id}/sessions"), 204)
-    page.get_by_role("button", name="Save").click()
-    said, again = page.get_by_role("status"), page.get_by_role("button", name="Save again")
-    expect(said).to_contain_text("Not saved yet")
-    expect(page.locator("#text")).to_be_hidden()
-
-    tab = way_on(page)
-    sign_in(tab, other)
-    expect(tab).to_have_url(f"{app}/back")
-    again.click()
-    expect(said).to_contain_text("Somebody else is signed in now")
-    expect(page.locator("#text")).to_be_hidden()
+    person = clinic.person()
+    surfer = surfers()
+    page = begun(surfer, app, person)
+    answers = answers_in(page)
+    require_of_everyone(surfers(), clinic)
+    surfer.press("form button")
+    not_saved(page)
+    surfer.press("#here")
+    expect(page).to_have_url(re.compile(r"/set-up\?return_to="))
+    set_up(surfer, person)
+    expect(page).to_have_url(f"{app}/")
+    not_saved(page)
     assert saved_notes(page, app) == []
-    tab.close()
-
-    tab = way_on(page)
-    sign_in(tab, author)
-    expect(tab).to_have_url(f"{app}/back")
-    again.click()
-    expect(said).to_have_text("Saved.")
-    expect(page.locator("#text")).to_be_visible()
-    assert page.locator("#text").input_value() == NOTE
+    assert page.evaluate("sessionStorage.length") == 0, "nothing stays behind"
+    surfer.press("form button")
+    expect(page.get_by_role("status")).to_have_text("Saved.")
+    assert answers == [403, 200]
     assert saved_notes(page, app) == [NOTE]
 
 
-def test_a_save_that_another_site_or_nobody_sends_is_refused(desk: BrowserContext, app: str, clinic: Clinic) -> None:
-    page = begun(desk, app, clinic.person())
+@in_every_manner_with_scripts
+def test_a_note_that_waits_in_a_tab_is_nobody_elses(surfers: OpenBrowser, app: str, clinic: Clinic) -> None:
+    author, other = clinic.person(), clinic.person()
+    surfer = surfers()
+    page = begun(surfer, app, author)
+    clinic.require(require_two_factor=True, phone_required=False)
+    surfer.press("form button")
+    not_saved(page)
+    surfer.press("#here")
+    expect(page).to_have_url(re.compile(r"/set-up\?return_to="))
+    surfer.press("form.sign-out button")
+    expect(page).to_have_url(done("signed-out"))
+    clinic.require(require_two_factor=False)
+    page.goto(f"{app}/")
+    sign_in(surfer, other)
+    expect(page).to_have_url(f"{app}/")
+    expect(page.locator("#text")).to_have_value("")
+    assert page.evaluate("sessionStorage.length") == 0
+
+
+@in_every_manner_with_scripts
+def test_r12_a_note_waits_for_its_author_to_sign_in_again_and_is_saved_by_nobody_else(
+    surfers: OpenBrowser, app: str, clinic: Clinic
+) -> None:
+    """The session is ended from elsewhere. The app is told of one that went idle with the same problem, and leads on
+    from it by the same page: test_the_idle_time_is_renewed_unless_nobody_is_there in tests/identity."""
+    author, other = clinic.person(), clinic.person()
+    surfer = surfers()
+    page = begun(surfer, app, author)
+    ok(clinic.desk.delete(f"/v1/users/{author.id}/sessions"), 204)
+    said = page.get_by_role("status")
+    surfer.press("form button")
+    expect(said).to_contain_text("Not saved yet")
+    expect(page.locator("#text")).to_be_hidden()
+    expect(page.locator("#here")).to_be_hidden()
+
+    tab = go_to_tab(surfer)
+    sign_in(surfer, other)
+    expect(tab).to_have_url(f"{app}/back")
+    go_back(surfer, page)
+    surfer.press("form button")
+    expect(said).to_contain_text("Somebody else is signed in now")
+    expect(page.locator("#text")).to_be_hidden()
+    assert saved_notes(page, app) == []
+
+    tab = go_to_tab(surfer)
+    sign_in(surfer, author)
+    expect(tab).to_have_url(f"{app}/back")
+    go_back(surfer, page)
+    surfer.press("form button")
+    expect(said).to_have_text("Saved.")
+    expect(page.locator("#text")).to_be_visible()
+    expect(page.locator("#text")).to_have_value(NOTE)
+    assert saved_notes(page, app) == [NOTE]
+
+
+@pytest.mark.parametrize("manner", [Manner("desk")], ids=["desk"])
+def test_a_save_that_another_site_or_nobody_sends_is_refused(surfer: Surfer, app: str, clinic: Clinic) -> None:
+    page = begun(surfer, app, clinic.person())
     author = page.locator("body").get_attribute("data-user") or ""
-    cookies = "; ".join(f"{cookie.get('name')}={cookie.get('value')}" for cookie in desk.cookies(app))
+    cookies = "; ".join(f"{cookie.get('name')}={cookie.get('value')}" for cookie in page.context.cookies(app))
 
     def status(**headers: str) -> int:
         given = {"Host": urlsplit(app).netloc, "X-Author": author, **headers}
