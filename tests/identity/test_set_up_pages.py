@@ -143,6 +143,26 @@ async def test_r02_a_second_way_beside_the_first_leaves_the_backup_codes_alone(s
     assert location_of(answer) == "/me?done=set-up"
 
 
+async def test_a49_wherever_a_number_is_given_its_owner_reads_before_it_what_will_be_sent_there(forced: Player) -> None:
+    """And that there is a stronger way, and what the risk is, where it is to become a way to sign in."""
+
+    async def read_before(path: str) -> str:
+        page = await forced.text(path)
+        (section,) = [part for part in page.split("<section") if 'name="phone"' in part]
+        return words_of("<section" + section.partition('name="phone"')[0])
+
+    assert "to reach you if something happens to your account" in await read_before("/set-up")
+    await forced.send_enrolling("/set-up/phone", phone=PHONE)
+    said = await read_before("/set-up")
+    assert "We text you a code each time." in said
+    assert "An app is safer: a text can be read by someone who takes over your number." in said
+    await forced.person.enrol_totp()
+    enrolled = Player(forced.person)
+    page = (await enrolled.text("/me/phone")).partition('name="phone"')[0]
+    assert "We text this number when something happens to your account." in words_of(page)
+    assert "It is used for sign-in codes only if you set that up." in words_of(page)
+
+
 async def test_r20_a_code_by_text_says_how_it_goes_and_comes_again_without_typing_the_number(
     stack: Stack, person: Person
 ) -> None:
