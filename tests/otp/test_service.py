@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +39,21 @@ def _connections(otp: Otp, tls_dir: Path, ports: list[int], count: int) -> list[
     ]
 
 
+@pytest.mark.parametrize("rounds", [5, pytest.param(50, marks=[pytest.mark.full, pytest.mark.timeout(1800)])])
 async def test_p01_a_thousand_submissions_of_one_code_over_a_hundred_connections_are_one(
-    otp: Otp, certificates: MakeCertificates
+    otp: Otp, certificates: MakeCertificates, rounds: int
 ) -> None:
-    """Each under a login of its own, at two instances of the service; and again across step boundaries."""
+    """Each under a login of its own, at two instances of the service, whose clock goes over a step's boundary at one
+    stage of the round or another."""
     user = await otp.user().enrol_totp()
     ports = [otp.service.server.port, (await otp.another()).server.port]
     channels = _connections(otp, certificates("identity"), ports, 100)
     stubs: list[Any] = [OtpStub(channel) for channel in channels]
+    answered = 0
 
     async def submit(number: int, code: str) -> str:
         """Repeated, as the same attempt, while the account is too busy to answer."""
+        nonlocal answered
         request = otp_pb2.VerifyRequest(attempts=[user.attempt(code)])
         while True:
             try:
@@ -58,18 +62,30 @@ async def test_p01_a_thousand_submissions_of_one_code_over_a_hundred_connections
                 if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
                     raise
                 continue
+            answered += 1
             return result(answer.verdicts[0])
 
-    for round_number in range(5):
-        code = user.code((round_number % 3) - 1)
-        results = await asyncio.gather(*(submit(number, code) for number in range(1000 if not round_number else 200)))
+    async def go_over_boundary(after: int) -> None:
+        while answered < after:
+            await asyncio.sleep(0.001)
+        otp.clock.advance(timedelta(seconds=2))
+
+    for round_number in range(rounds):
+        otp.clock.set(_a_second_before_a_boundary(otp.clock.now() + timedelta(seconds=90)))
+        count = 1000 if rounds == 50 or not round_number else 200
+        after = (0, 1, 20, count // 2, count - 1)[round_number % 5]
+        answered, code = 0, user.code(round_number % 2)
+        *results, _ = await asyncio.gather(*(submit(number, code) for number in range(count)), go_over_boundary(after))
         assert results.count("accepted") == 1
-        assert results.count("already_used") == len(results) - 1
-        otp.clock.advance(timedelta(seconds=90))
-    assert otp.events(user.user_id).count("code.accepted") == 6
+        assert results.count("already_used") == count - 1
+    assert otp.events(user.user_id).count("code.accepted") == rounds + 1
     assert (await user.factors()).attempts_left == 5
     for channel in channels:
         await channel.close()
+
+
+def _a_second_before_a_boundary(moment: datetime) -> datetime:
+    return moment + timedelta(seconds=29 - moment.timestamp() % 30)
 
 
 async def test_a_flood_on_one_account_leaves_the_others_their_turn(otp: Otp) -> None:
