@@ -67,7 +67,7 @@ messages: $(DEV_STAMP) ## collect the texts of the pages into the catalogues of 
 	@all=$$(mktemp) && trap 'rm -f "$$all"' EXIT && \
 	.venv/bin/pybabel --quiet extract -F pyproject.toml -k marked -k say -k say_many:1,2 --no-location --omit-header -o "$$all" . && \
 	for language in $(LANGUAGES); do .venv/bin/pybabel --quiet update --no-fuzzy-matching --ignore-obsolete --no-wrap --omit-header \
-	  --init-missing -l $$language -i "$$all" -o services/identity/pages/locales/$$language.po || exit 1; done
+	  --init-missing -l $$language -i "$$all" -o services/identity/pages/speech/locales/$$language.po || exit 1; done
 
 .PHONY: bench
 bench: $(DEV_STAMP) ## measure pages, sign-ins, codes, texts and session checks beside their floors

@@ -205,9 +205,7 @@ class Admits:
 
 
 def step_up_required() -> ServiceError:
-    return ServiceError(
-        ErrorCode.STEP_UP_REQUIRED, "Enter a new code first.", max_age=STEP_UP_SECONDS
-    )
+    return ServiceError(ErrorCode.STEP_UP_REQUIRED, "Enter a new code first.", max_age=STEP_UP_SECONDS)
 
 
 async def gateway_of(request: Request) -> Gateway:

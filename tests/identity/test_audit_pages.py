@@ -8,8 +8,8 @@ import re
 import pytest
 
 from deploy.databases import SERVICES
-from services.identity.pages.audit_words import KINDS, kinds_to_choose
-from services.identity.pages.languages import Languages
+from services.identity.pages.clinic.audit_words import KINDS, kinds_to_choose
+from services.identity.pages.speech.languages import Languages
 from tests.common.test_audit_kinds import kinds_in_table
 from tests.identity.people import Person, SomeClinic, Stack
 from tests.identity.test_clinic_security_pages import Administrator, plain

@@ -10,7 +10,7 @@ import pytest
 from babel.messages.catalog import Catalog, Message
 from babel.messages.pofile import read_po
 
-from services.identity.pages.languages import ENGLISH, LANGUAGES, Languages
+from services.identity.pages.speech.languages import ENGLISH, LANGUAGES, Languages
 
 ROOT = Path(__file__).parent.parent.parent
 _FILLED = re.compile(r"%\(\w+\)s|\{\w+\}|</?\w+[^>]*>")
@@ -29,7 +29,7 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 
 @pytest.mark.parametrize("language", [language for language in LANGUAGES if language != ENGLISH])
 def test_every_text_of_the_pages_is_translated(collected: Catalog, language: str) -> None:
-    with (ROOT / f"services/identity/pages/locales/{language}.po").open("rb") as file:
+    with (ROOT / f"services/identity/pages/speech/locales/{language}.po").open("rb") as file:
         catalogue = read_po(file, locale=language)
     wanted, found = _by_text(collected), _by_text(catalogue)
     assert sorted(wanted.keys() - found.keys()) == [], "make messages, and translate what is new"

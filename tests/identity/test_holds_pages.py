@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from services.identity.adoption import Counts
-from services.identity.pages.adoption_picture import WIDTH, picture_of
+from services.identity.pages.clinic.adoption_picture import WIDTH, picture_of
 from services.identity.policy_words import Actor, HoldTerms
 from tests.identity.people import Person, SomeClinic, Stack
 from tests.identity.test_clinic_security_pages import PAGE, Administrator, inputs, plain, rule_of, wrong

@@ -11,7 +11,7 @@ import pyotp
 import pytest
 from playwright.async_api import Browser
 
-from services.identity.pages.authenticator_apps import APPS
+from services.identity.pages.setting_up.authenticator_apps import APPS
 from tests.identity.people import PHONE, Person, SomeClinic, Stack
 from tests.identity.playing import Player, codes_in, location_of, words_of
 from tests.identity.test_pages import browser, sign_in, web  # noqa: F401  fixtures

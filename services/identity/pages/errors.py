@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.common.logs import get_logger
-from services.identity.pages.marking import marked
 from services.identity.pages.rendering import page, speech_of
+from services.identity.pages.speech.marking import marked
 from services.identity.pages.wanted import is_page_wanted
 
 _HEADINGS: Mapping[int, str] = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from services.identity.pages.marking import marked
+from services.identity.pages.speech.marking import marked
 
 TOPICS: Mapping[str, str] = {
     "set-up": marked("Setting up your second step"),

@@ -23,9 +23,9 @@ from services.identity.guards import Access
 from services.identity.model import Role, Session, SessionState
 from services.identity.pages.assets import address
 from services.identity.pages.help_topics import help_for
-from services.identity.pages.languages import LANGUAGES, Languages, Speech
-from services.identity.pages.said_after import DONE
-from services.identity.pages.words import STATUS, clock_of, errors_by_field, told
+from services.identity.pages.speech.languages import LANGUAGES, Languages, Speech
+from services.identity.pages.speech.said_after import DONE
+from services.identity.pages.speech.words import STATUS, clock_of, errors_by_field, told
 
 _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'nonce-{}'; connect-src 'self'; img-src 'self' data:;"

@@ -12,11 +12,11 @@ from services.common.errors import ErrorCode, ServiceError
 from services.identity.gateway import Gateway
 from services.identity.guards import is_foreign
 from services.identity.model import EndCause
-from services.identity.pages.clinic_cookie import remembered_clinic
-from services.identity.pages.marking import marked
 from services.identity.pages.rendering import lead_to, page, speech_of
+from services.identity.pages.signing_in.clinic_cookie import remembered_clinic
+from services.identity.pages.speech.marking import marked
+from services.identity.pages.speech.words import told
 from services.identity.pages.way_back import keep_page, keep_way_back
-from services.identity.pages.words import told
 
 _LED_TO: Mapping[ErrorCode, str] = {ErrorCode.SECOND_FACTOR_REQUIRED: "/code", ErrorCode.ENROLMENT_REQUIRED: "/set-up"}
 _HEADINGS: Mapping[ErrorCode, str] = {

@@ -2,31 +2,12 @@
 
 from starlette.routing import BaseRoute
 
-from services.identity.pages import (
-    activate,
-    audit,
-    backup_codes,
-    clinic_security,
-    code,
-    files,
-    help_pages,
-    holds,
-    me,
-    my_details,
-    my_factors,
-    my_password,
-    my_phone,
-    set_up,
-    set_up_app,
-    set_up_text,
-    sign_in,
-    stuck,
-    users,
-    users_changes,
-    users_new,
-    users_person,
-    users_terms,
-)
+from services.identity.pages import files, help_pages
+from services.identity.pages.clinic import audit, clinic_security, holds
+from services.identity.pages.my_info import me, my_details, my_factors, my_password, my_phone
+from services.identity.pages.people import users, users_changes, users_new, users_person, users_terms
+from services.identity.pages.setting_up import backup_codes, set_up, set_up_app, set_up_text
+from services.identity.pages.signing_in import activate, code, sign_in, stuck
 
 
 def routes() -> list[BaseRoute]:

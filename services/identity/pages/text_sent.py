@@ -7,7 +7,7 @@ from starlette.requests import Request
 from services.identity.gateway import Gateway
 from services.identity.otp_words import SmsChallenge
 from services.identity.pages.rendering import speech_of
-from services.identity.pages.words import delivery_in_words
+from services.identity.pages.speech.words import delivery_in_words
 
 _OVER = frozenset({"delivered", "failed", "expired"})
 _LONG_SECONDS = 15 * 60

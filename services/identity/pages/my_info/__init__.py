@@ -1,0 +1,1 @@
+"""What everybody sees and changes of their own account."""

@@ -1,0 +1,1 @@
+"""What an administrator sees and changes of one person, and the list of all."""

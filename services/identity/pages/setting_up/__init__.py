@@ -1,0 +1,1 @@
+"""Setting a second factor up, step by step, to the backup codes."""
