@@ -212,7 +212,7 @@ async def test_p18_every_change_of_the_rule_and_nothing_else_leaves_one_audit_ev
 async def test_p21_only_identity_may_call(policy: Service, caller: str) -> None:
     peer = policy.peer_of(caller)
     methods = policy_pb2.DESCRIPTOR.services_by_name["Policy"].methods
-    assert len(methods) == 15
+    assert len(methods) == 16
     calls = [
         peer.call(getattr(peer.stub, method.name), getattr(policy_pb2, method.input_type.name)()) for method in methods
     ]
