@@ -80,6 +80,8 @@ class RpcServer:
     async def start(self) -> int:
         """Listens; answers the port. Serving is said to the health service last."""
         self.port = self._server.add_secure_port(self._listen, self._tls.credentials())
+        # The health service would say SERVING from the start.
+        await self.health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         await self._server.start()
         await self.health.set("", await self._state())
         if self._checks:

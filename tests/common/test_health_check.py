@@ -12,6 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from deploy.certificates import make_authority, make_leaf
+from deploy.embedded import free_port
 from services.common import health_check
 from services.common.rpc_server import RpcServer
 from tests.conftest import MakeCertificates
@@ -38,6 +39,27 @@ async def test_a_server_that_says_it_does_not_serve_is_not_well(certificates: Ma
     try:
         await server.health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         assert await check("grpc", f"127.0.0.1:{port}", "otp", str(tls)) == "otp: not serving"
+    finally:
+        await server.stop(0)
+
+
+async def test_a_server_that_does_not_know_yet_whether_it_serves_is_not_well(certificates: MakeCertificates) -> None:
+    tls, port = certificates("otp"), free_port()
+    asked, known = asyncio.Event(), asyncio.Event()
+
+    async def look() -> None:
+        asked.set()
+        await known.wait()
+
+    server = RpcServer(f"127.0.0.1:{port}", tls, {})
+    server.follow(look)
+    starting = asyncio.create_task(server.start())
+    try:
+        await asked.wait()
+        assert await check("grpc", f"127.0.0.1:{port}", "otp", str(tls)) == "otp: not serving"
+        known.set()
+        await starting
+        assert await check("grpc", f"127.0.0.1:{port}", "otp", str(tls)) == ""
     finally:
         await server.stop(0)
 
