@@ -24,7 +24,6 @@ _HERE = Path(__file__).parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "local_only(reason): not part of the run on Compose, for the reason given")
     # What is expected of a page is looked at until it is so; on a machine with much else to do that may take a while.
     expect.set_options(timeout=15_000)
 

@@ -28,6 +28,7 @@ from services.identity.assembly import wire
 from services.identity.gateway import Gateway
 from services.identity.peers import audit as audit_peer
 from services.identity.peers import otp as otp_peer
+from services.identity.peers import outbox as outbox_peer
 from services.identity.peers import policy as policy_peer
 from services.identity.peers import policy_bypass as policy_bypass_peer
 from services.identity.peers import policy_settings as policy_settings_peer
@@ -53,7 +54,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deadlines that a busy machine meets, and backup codes at a cost that only a test can set: ten are hashed for each
     factor that is set up. At their full cost they are hashed in tests/otp and tests/end_to_end."""
     monkeypatch.setattr(backup_codes, "_MEMORY_KIB", 64)
-    for module in (audit_peer, otp_peer, policy_peer, policy_bypass_peer, policy_settings_peer):
+    for module in (audit_peer, otp_peer, outbox_peer, policy_peer, policy_bypass_peer, policy_settings_peer):
         for name in ("_SECONDS", "_VERIFY_SECONDS", "_CODES_SECONDS"):
             monkeypatch.setattr(module, name, 20.0, raising=False)
     monkeypatch.setattr(rate_limit, "_WAIT_SECONDS", 5.0)

@@ -277,6 +277,7 @@ async def test_the_sweep_runs_by_itself_and_outlives_a_service_that_is_away(stac
 
 
 async def test_what_no_reply_was_lost_of_is_done_before_the_answer(stack: Stack, person: Person) -> None:
+    await stack.gateway.aftermath.sweep()  # what other tests have left in these databases
     other = await two_sessions(person)
     await enrol_sms(person, PHONE)
     assert await is_alive(person, other)  # one more factor ends nothing
