@@ -154,7 +154,7 @@ def test_one_that_dies_is_named_with_its_last_lines_and_the_rest_stop(runner: Ru
     os.kill(told["processes"]["policy"], signal.SIGKILL)
     assert runner.ends() != 0
     assert "policy was killed by signal 9" in runner.told()
-    assert "serving" in runner.told(), "the last lines of its log"
+    assert '"service": "policy"' in runner.told(), "the last lines of its log"
     all_gone(processes, 1)
 
 
