@@ -1,5 +1,5 @@
 """The manners in which a flow of pages is played: at a desk with a mouse; on a phone's screen, in German, without
-scripts; and with the keyboard alone. Each of them alone, where all figures are wanted.
+scripts; and with the keyboard alone. Each of them alone, and the mouse on the local stack, where all figures are wanted.
 
 A flow says what to do by selectors, which hold in every language. A test under `in_every_manner` takes `surfer`, or
 `surfers` for several people at once (conftest.py), and is played in each manner; on Compose only at the desk.
@@ -23,7 +23,7 @@ class Manner:
 _LOCAL = pytest.mark.local_only("flows in German, on a phone's screen, without scripts and by keyboard: the same pages")
 _PHONE = {"viewport": PHONE, "has_touch": True, "is_mobile": True}
 MANNERS = (
-    Manner("desk"),
+    Manner("desk", marks=(pytest.mark.full,)),  # on Compose always; locally the keyboard plays the same screen
     Manner("keyboard", {"has_mouse": False}, (_LOCAL,)),
     Manner("phone-german-no-scripts", {**_PHONE, "locale": "de-DE", "java_script_enabled": False}, (_LOCAL,)),
     Manner("phone", _PHONE, (_LOCAL, pytest.mark.full)),
