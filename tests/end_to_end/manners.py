@@ -1,5 +1,5 @@
 """The manners in which a flow of pages is played: at a desk with a mouse; on a phone's screen, in German, without
-scripts; and with the keyboard alone. Each of them alone, and the mouse on the local stack, where all figures are wanted.
+scripts; and with the keyboard alone. Each of them alone, and locally with the mouse, where all figures are wanted.
 
 A flow says what to do by selectors, which hold in every language. A test under `in_every_manner` takes `surfer`, or
 `surfers` for several people at once (conftest.py), and is played in each manner; on Compose only at the desk.
