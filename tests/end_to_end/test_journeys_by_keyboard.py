@@ -138,6 +138,15 @@ def test_a_refusal_puts_the_focus_where_it_is_mended(surfer: Surfer, clinic: Cli
     surfer.fill("#idle_minutes", "900")
     surfer.press('form[action$="/preview"] button')
     is_at(surfer, "idle_minutes")
+    surfer.go("/clinic/security")
+    for method in ("#method_totp", "#method_sms"):
+        surfer.tick(method, on=False)
+    surfer.press('form[action$="/preview"] button')
+    is_refused(surfer)
+    expect(page.locator("#method_totp")).to_be_focused()
+    expect(page.get_by_role("group").filter(has=page.locator("#method_totp"))).to_have_accessible_description(
+        page.locator("#methods-wrong").inner_text()
+    )
     surfer.go("/users")
     surfer.press(f'main a[href$="/users/{clinic.admin.id}"]')
     surfer.fill("#details-card #phone", "12")
