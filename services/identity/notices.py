@@ -78,18 +78,18 @@ def sentence_of(notice: KeptNotice, timezone: str) -> str:
         )
     if kind is NoticeKind.GRANTED_BYPASS_USED:
         return (
-            f"{whose} signed in {here}, as you had allowed once without a code. If that was not {whose}, take it back"
-            " within 24 hours."
+            f"{whose} signed in {here}, as you had allowed once without a code. If that was not {whose}, undo it within"
+            " 24 hours."
         )
     if kind is NoticeKind.GRANTED_BYPASS_ENROLLED:
         return (
             f"{whose} set up {factor} {here}, after the sign-in without a code that you had allowed. If that was not"
-            f" {whose}, take it back within 24 hours of the sign-in."
+            f" {whose}, undo it within 24 hours of the sign-in."
         )
     if kind is NoticeKind.OPERATOR_BYPASS_GRANTED:
         return (
-            f"{_OPERATOR} let {whose} sign in once without a code, to set up a second factor, {when}. If nobody of your"
-            " clinic asked for that, take it back and ask who did."
+            f"{_OPERATOR} let {whose} sign in once without a code, to set up a second factor, {when}. If nobody at your"
+            " clinic asked for that, take it back and ask the operator why."
         )
     if kind is NoticeKind.BACKUP_CODES_MADE:
         return f"New backup codes were made for your account {here}; older ones no longer work. {_TELL}"

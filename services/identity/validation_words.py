@@ -23,7 +23,7 @@ _SENTENCES: Mapping[str, str] = {
     "int_parsing_size": "Send a whole number of fewer digits.",
     "list_type": "Send a list.",
     "string_type": "This must be text, in quotation marks.",
-    "string_unicode": "This holds a character that is none.",
+    "string_unicode": "This contains a character that cannot be used.",
     "greater_than_equal": "This must be {ge} or more.",
     "less_than_equal": "This must be {le} or less.",
     "string_too_short": "This must have {min_length} or more characters.",
@@ -35,14 +35,14 @@ _SENTENCES: Mapping[str, str] = {
 }
 _BY_PATTERN: Mapping[str, str] = {
     particulars.NAME: "Use no line breaks and no spaces at the ends.",
-    particulars.EMAIL: "This is no e-mail address, such as mina@harbour.example.",
-    particulars.COUNTRY: "This is no country code of ISO 3166-1, such as DE.",
-    particulars.TIMEZONE: "This is no time zone of the IANA database, such as Europe/Berlin.",
-    particulars.LOCALE: "This is no language, such as en-GB.",
-    particulars.MOMENT: "This is no time such as 2027-03-01T06:00:00+01:00 (RFC 3339).",
+    particulars.EMAIL: "Please give an e-mail address such as mina@harbour.example.",
+    particulars.COUNTRY: "Please give a country code (ISO 3166-1) such as DE.",
+    particulars.TIMEZONE: "Please give a time zone (IANA) such as Europe/Berlin.",
+    particulars.LOCALE: "Please give a language such as en-GB.",
+    particulars.MOMENT: "Please give a time such as 2027-03-01T06:00:00+01:00 (RFC 3339).",
     particulars.INTEGRATION: "Use a to z, 0 to 9, dots, hyphens and underscores, and begin with a letter or a digit.",
     particulars.OPAQUE: "This was not given out here.",
-    particulars.ANY: "This is empty, or holds a character that is none.",
+    particulars.ANY: "This is empty, or contains a character that cannot be used.",
 }
 _VAGUE = "This is not what belongs here."
 

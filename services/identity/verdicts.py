@@ -15,7 +15,8 @@ _SPENT = (
 _TOTP_USED = "This code, or a newer one, has been used already. Wait for the next one."
 _SET_CLOCK = (
     "Let your phone set its date, time and time zone by itself. iPhone: Settings > General > Date & Time > Set"
-    " Automatically. Android: Settings > System > Date & time > Automatic. Then take the next code that the app shows."
+    " Automatically. Android: Settings > System > Date & time > Set automatically. Then take the next code that the"
+    " app shows."
 )
 _HINTS = {
     Method.TOTP: "Take the code that the app shows now, from the entry that names this clinic and your e-mail address.",

@@ -70,7 +70,7 @@ async def test_a_bypass_is_told_when_granted_used_and_enrolled_with(
     enrolled, used_by = (await shown(granter))[:2]
     assert used_by["sentence"] == (
         "Mina Okafor signed in on 16 November at 09:32 (Europe/London), from 198.51.100.9, Firefox on Windows, as you"
-        " had allowed once without a code. If that was not Mina Okafor, take it back within 24 hours."
+        " had allowed once without a code. If that was not Mina Okafor, undo it within 24 hours."
     )
     assert (enrolled["detail"]["user_id"], enrolled["detail"]["method"]) == (person.id, "totp")
 

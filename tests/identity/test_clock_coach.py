@@ -12,7 +12,7 @@ from tests.identity.people import Person, slug_of
 Send = Callable[[str], Awaitable[httpx.Response]]
 
 IPHONE = "Settings > General > Date & Time > Set Automatically"
-ANDROID = "Settings > System > Date & time > Automatic"
+ANDROID = "Settings > System > Date & time > Set automatically"
 
 
 async def sign_in(person: Person) -> Send:

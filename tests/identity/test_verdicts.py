@@ -30,7 +30,7 @@ def test_r9_a_phone_whose_clock_is_wrong_is_told_by_how_much_and_which_way(skew:
     assert refusal.members["attempts_left"] == 3
     assert words in refusal.detail
     assert "Settings > General > Date & Time > Set Automatically" in refusal.members["hint"]  # iPhone
-    assert "Settings > System > Date & time > Automatic" in refusal.members["hint"]  # Android
+    assert "Settings > System > Date & time > Set automatically" in refusal.members["hint"]  # Android
 
 
 @pytest.mark.parametrize("method", Method)

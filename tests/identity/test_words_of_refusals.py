@@ -57,7 +57,7 @@ async def test_the_sentence_stands_beside_its_field(admin: Person) -> None:
         ({"role": "owner"}, "role", "This must be admin, practitioner or receptionist."),
         ({"name": "x" * 101}, "name", "This must have 100 or fewer characters."),
         ({"name": " x"}, "name", "Use no line breaks and no spaces at the ends."),
-        ({"email": "nobody"}, "email", "This is no e-mail address, such as mina@harbour.example."),
+        ({"email": "nobody"}, "email", "Please give an e-mail address such as mina@harbour.example."),
         ({"email": 7}, "email", "This must be text, in quotation marks."),
     ):
         refused = await admin.call("POST", "/v1/users", body)  # type: ignore[arg-type]  # not what it should be

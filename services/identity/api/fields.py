@@ -23,13 +23,13 @@ class Body(BaseModel):
 
 def _timezone(value: str) -> str:
     if not particulars.is_timezone(value):
-        raise ValueError("This is no time zone of the IANA database, such as Europe/Berlin.")
+        raise ValueError("Please give a time zone (IANA) such as Europe/Berlin.")
     return value
 
 
 def _country(value: str) -> str:
     if not particulars.is_country(value):
-        raise ValueError("This is no country code of ISO 3166-1, such as DE.")
+        raise ValueError("Please give a country code (ISO 3166-1) such as DE.")
     return value
 
 
@@ -37,7 +37,7 @@ def _moment(value: str) -> str:
     try:
         datetime.fromisoformat(value).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError("This is no time such as 2027-03-01T06:00:00+01:00 (RFC 3339).") from None
+        raise ValueError("Please give a time such as 2027-03-01T06:00:00+01:00 (RFC 3339).") from None
     return value
 
 

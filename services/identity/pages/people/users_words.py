@@ -41,7 +41,7 @@ _SAID: Mapping[tuple[str, str], str] = {
     ("own_factor", "has_none"): marked("Nothing is set up."),
     ("own_factor", "asks"): marked("Something is set up, so it is asked for at sign-in."),
     ("methods", "allows"): marked("The clinic allows: %(methods)s."),
-    ("methods", "own_factors_disallowed"): marked("The clinic allows %(methods)s, and this person has another way."),
+    ("methods", "own_factors_disallowed"): marked("The clinic allows: %(methods)s. This person has another way."),
     ("phone", "not_needed"): marked("The clinic needs no mobile number."),
     ("phone", "lifted"): marked("The clinic needs a mobile number, but not of this person."),
     ("phone", "on_file"): marked("The clinic needs a mobile number, and one is on file."),
@@ -69,7 +69,7 @@ def state_in_words(
 ) -> StateInWords:
     """How somebody stands: the badge of a list, and the rest."""
     if user.is_disabled:
-        return StateInWords(speech.say("Disabled"), "", speech.say("Cannot sign in."))
+        return StateInWords(speech.say("Account disabled"), "", speech.say("Cannot sign in."))
     exempt = _exemption(speech, clinic, settings) if settings.is_exempt(at) else ""
     if factors.factors:
         names = ", ".join(speech.say(METHOD_NAMES[factor.method]) for factor in factors.factors)
