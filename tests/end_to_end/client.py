@@ -171,14 +171,15 @@ class Client:
         path = f"/v1/me/two-factor/totp/{enrolment['enrolment_id']}/confirm"
         body, key = {"code": authenticator.code()}, secrets.token_urlsafe(24)
         confirmed = self.post(path, body, headers={"Idempotency-Key": key})
-        for _ in range(3):
-            if confirmed.status_code != 503:
-                break
+        for _ in range(4):
             # Ten backup codes are hashed meanwhile; on a machine with much else to do that may take too long. With the
-            # key, one that took too long and was done all the same is told again.
-            time.sleep(confirmed.json()["retry_after"])
-            if authenticator.last_step < step_now() - 1:
+            # key, one that took too long and was done all the same is told again; one that was not done may be too old.
+            if confirmed.status_code == 503:
+                time.sleep(confirmed.json()["retry_after"])
+            elif confirmed.status_code == 422 and authenticator.last_step < step_now() - 1:
                 body, key = {"code": authenticator.code()}, secrets.token_urlsafe(24)
+            else:
+                break
             confirmed = self.post(path, body, headers={"Idempotency-Key": key})
         answer: dict[str, Any] = ok(confirmed)
         person.authenticator = authenticator

@@ -1,7 +1,8 @@
 """The running stack as the tests hold it: where it answers, its commands, its Twilio inbox, its processes.
 
 Local by default (`python -m deploy.local up` in a state folder of this run's own, or the one COUNTERSIGN_STACK names);
-with STACK=compose the Compose stack that is up. Invariant: only HTTP, processes and files; nothing of ours is imported.
+with STACK=compose the Compose stack that is up. Invariant: only HTTP, processes, files and, for what only time
+does, the database server; nothing of ours is imported.
 """
 
 import json
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 
 from tests.end_to_end.client import Client
 
@@ -56,6 +58,15 @@ class Stack:
         return done.stdout
 
     def _command(self, service: str, arguments: tuple[str, ...]) -> list[str]:
+        raise NotImplementedError
+
+    def goes_idle(self, user_id: str) -> None:
+        """Nobody has been at this person's sessions for an hour, twice what a clinic grants that says nothing."""
+        assert re.fullmatch(r"\w+", user_id)
+        long_ago = "last_seen_at - interval '1 hour'"
+        self._as_superuser("identity", f"UPDATE session SET last_seen_at = {long_ago} WHERE user_id = '{user_id}'")
+
+    def _as_superuser(self, database: str, statement: str) -> None:
         raise NotImplementedError
 
     def create_clinic(self, slug: str, name: str, admin_email: str) -> dict[str, Any]:
@@ -157,6 +168,19 @@ class LocalStack(Stack):
     def _command(self, service: str, arguments: tuple[str, ...]) -> list[str]:
         return [sys.executable, "-m", "deploy.local", "exec", "--state", str(self.state), service, *arguments]
 
+    @property
+    def superuser(self) -> tuple[str, str]:
+        """PostgreSQL's socket folder, and the password."""
+        environments = json.loads((self.state / "run" / "environments.json").read_text())
+        host = re.search(r"host=(\S+)", environments["otp"]["OTP_DATABASE_URL"])
+        assert host
+        return host[1], (self.state / "secrets" / "postgres" / "superuser_password").read_text().strip()
+
+    def _as_superuser(self, database: str, statement: str) -> None:
+        host, password = self.superuser
+        with psycopg.connect(host=host, user="postgres", password=password, dbname=database) as connection:
+            connection.execute(statement.encode())
+
     def pid(self, name: str) -> int:
         return int(self.told["processes"][name])
 
@@ -202,6 +226,12 @@ class ComposeStack(Stack):
 
     def _command(self, service: str, arguments: tuple[str, ...]) -> list[str]:
         return ["docker", "compose", "exec", "-T", service, "python", "-m", f"services.{service}", *arguments]
+
+    def _as_superuser(self, database: str, statement: str) -> None:
+        psql = f"PGPASSWORD=$(cat /run/secrets/superuser_password) psql -v ON_ERROR_STOP=1 -U postgres -d {database}"
+        command = ["docker", "compose", "exec", "-T", "postgres", "sh", "-c", psql]
+        done = subprocess.run(command, input=statement, capture_output=True, text=True, cwd=ROOT, timeout=60)
+        assert done.returncode == 0, done.stderr[-1500:]
 
     def logs(self) -> dict[str, str]:
         command = ["docker", "compose", "logs", "--no-color"]

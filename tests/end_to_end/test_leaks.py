@@ -220,7 +220,7 @@ def traces_of_all(clinic: Clinic, person: Person, collector: Collector) -> str:
 @contextlib.contextmanager
 def every_statement_logged(local: LocalStack) -> Iterator[None]:
     """PostgreSQL's log gets the text of each statement meanwhile, as it was sent: without what was bound to it."""
-    host, password = superuser(local)
+    host, password = local.superuser
     with psycopg.connect(host=host, user="postgres", password=password, dbname="postgres", autocommit=True) as server:
         server.execute("ALTER SYSTEM SET log_parameter_max_length = 0")
         server.execute("ALTER SYSTEM SET log_statement = 'all'")
@@ -233,16 +233,8 @@ def every_statement_logged(local: LocalStack) -> Iterator[None]:
             server.execute("SELECT pg_reload_conf()")
 
 
-def superuser(local: LocalStack) -> tuple[str, str]:
-    """The server's socket folder, and the password."""
-    environments = json.loads((local.state / "run" / "environments.json").read_text())
-    host = re.search(r"host=(\S+)", environments["otp"]["OTP_DATABASE_URL"])
-    assert host
-    return host[1], (local.state / "secrets" / "postgres" / "superuser_password").read_text().strip()
-
-
 def dump(local: LocalStack, database: str) -> str:
-    host, password = superuser(local)
+    host, password = local.superuser
     command = [program("pg_dump"), "-h", host, "-U", "postgres", "--inserts", database]
     environment = {**os.environ, "PGPASSWORD": password}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout

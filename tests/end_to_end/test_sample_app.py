@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.end_to_end.administering import SAVE, SAVE_IT, at_desk, done, set_up
 from tests.end_to_end.browsing import Surfer, chromium
-from tests.end_to_end.client import Person, ok
+from tests.end_to_end.client import Person
 from tests.end_to_end.clinics import Clinic
 from tests.end_to_end.conftest import OpenBrowser
 from tests.end_to_end.manners import Manner, in_every_manner_with_scripts
@@ -205,18 +205,17 @@ def test_a_note_that_waits_in_a_tab_is_nobody_elses(surfers: OpenBrowser, app: s
 
 
 @in_every_manner_with_scripts
-def test_r12_a_note_waits_for_its_author_to_sign_in_again_and_is_saved_by_nobody_else(
+def test_r12_a_note_waits_for_its_author_to_come_back_and_is_saved_by_nobody_else(
     surfers: OpenBrowser, app: str, clinic: Clinic
 ) -> None:
-    """The session is ended from elsewhere. The app is told of one that went idle with the same problem, and leads on
-    from it by the same page: test_the_idle_time_is_renewed_unless_nobody_is_there in tests/identity."""
     author, other = clinic.person(), clinic.person()
     surfer = surfers()
     page = begun(surfer, app, author)
-    ok(clinic.desk.delete(f"/v1/users/{author.id}/sessions"), 204)
+    clinic.stack.goes_idle(author.id)
     said = page.get_by_role("status")
     surfer.press("form button")
     expect(said).to_contain_text("Not saved yet")
+    expect(said).to_contain_text("nothing happened for a while")
     expect(page.locator("#text")).to_be_hidden()
     expect(page.locator("#here")).to_be_hidden()
 
