@@ -78,12 +78,12 @@ class RpcServer:
         self._checks.append(check)
 
     async def start(self) -> int:
-        """Listens; answers the port. Serving is said to the health service last."""
-        self.port = self._server.add_secure_port(self._listen, self._tls.credentials())
-        # The health service would say SERVING from the start.
-        await self.health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
-        await self._server.start()
+        """Checks what is to be followed, and listens; answers the port."""
+        # Before anybody can ask: what a check makes ready, such as a keyring, is there for the first call; and the
+        # health service would say SERVING from the start.
         await self.health.set("", await self._state())
+        self.port = self._server.add_secure_port(self._listen, self._tls.credentials())
+        await self._server.start()
         if self._checks:
             self._following.start()
         _log.info("serving", port=self.port)

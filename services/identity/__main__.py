@@ -17,7 +17,6 @@ from services.common.key_command import add_key_commands
 from services.common.migrate import migrate as apply_migrations
 from services.common.postgres import Database
 from services.common.settings import load_settings
-from services.identity import serving
 from services.identity.assembly import numbers_of, wire
 from services.identity.bypass_command import add_bypass
 from services.identity.commands import add_to
@@ -114,6 +113,8 @@ add_key_commands(app, "identity", IdentitySettings.load, SEALED, ROTATED)
 
 
 async def _serve(settings: IdentitySettings) -> None:
+    from services.identity import serving  # the web framework, a second's work, is for no other command
+
     clock = SystemClock()
     gateway = wire(settings, clock)
     sealer = Sealer(
@@ -121,15 +122,10 @@ async def _serve(settings: IdentitySettings) -> None:
     )
     teller = Teller(gateway.notice_store, gateway.phone_numbers, gateway.notifier, gateway.standings.sms_terms, clock)
     works = (teller.keep_telling, gateway.aftermath.keep_sweeping, partial(serving.keep_purging, gateway))
-    beside = [Background(work) for work in works]
     await sealer.start()
-    for work in beside:
-        work.start()
     try:
-        await serving.serve(gateway)
+        await serving.serve(gateway, [Background(work) for work in works])
     finally:
-        for work in beside:
-            await work.close()
         await sealer.close()
 
 

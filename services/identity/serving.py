@@ -4,6 +4,7 @@ closed when both are done."""
 import asyncio
 import signal
 import socket
+from collections.abc import Sequence
 from datetime import timedelta
 
 import uvicorn
@@ -11,6 +12,7 @@ from countersign.identity.v1 import operations_pb2, sessions_pb2
 from countersign.identity.v1.operations_pb2_grpc import add_OperationsServicer_to_server
 from countersign.identity.v1.sessions_pb2_grpc import add_SessionsServicer_to_server
 
+from services.common.background import Background
 from services.common.logs import get_logger
 from services.common.rpc_server import RpcServer
 from services.identity.app import create_app
@@ -39,8 +41,8 @@ class _HttpServer(uvicorn.Server):
         await asyncio.gather(*closing)
 
 
-async def serve(gateway: Gateway) -> None:
-    """Opens the gateway, serves, closes it."""
+async def serve(gateway: Gateway, beside: Sequence[Background] = ()) -> None:
+    """Opens the gateway, serves, closes it. `beside`: work with the gateway meanwhile, over before it is closed."""
     settings = gateway.settings
     rpc = rpc_server(gateway) if settings.grpc_listen else None
     server = _HttpServer(_config(gateway, settings), rpc)
@@ -55,10 +57,14 @@ async def serve(gateway: Gateway) -> None:
     try:
         # A pool that is left open would keep a start that failed from ending, and from saying why.
         await gateway.open()
+        for work in beside:
+            work.start()
         if rpc is not None:
             await rpc.start()
         await server.serve()
     finally:
+        for work in beside:
+            await work.close()
         await gateway.close()
 
 
