@@ -54,6 +54,12 @@ def unavailable(what: str, retry_after: int = 2, why: str = "") -> ServiceError:
     return error
 
 
+def invalid(field: str, message: str) -> ServiceError:
+    """The refusal of one field of a request."""
+    errors = [{"field": field, "message": message}]
+    return ServiceError(ErrorCode.INVALID_REQUEST, "Something in the request is not right.", errors=errors)
+
+
 def told_to_operator(error: ServiceError) -> str:
     """The refusal as a command says it: with what is away, and why where that is known."""
     away = error.members.get("away") if error.code is ErrorCode.UNAVAILABLE else None

@@ -10,11 +10,11 @@ from datetime import datetime
 from enum import StrEnum
 
 from services.common.clock import Clock
+from services.common.errors import invalid
 from services.identity.model import ClinicId, User, UserFactors, UserId
 from services.identity.peers.otp import OtpPeer
 from services.identity.peers.policy_settings import PolicySettingsPeer
 from services.identity.policy_words import UserSettings
-from services.identity.problems import invalid
 from services.identity.store.roster import RosterStore
 from services.identity.store.staff import Place, StaffStore
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from services.common.audit_trail import MOST_EVENTS, TrailEvent, TrailPosition
-from services.common.errors import ErrorCode, ServiceError
+from services.common.errors import invalid
 from services.identity.model import ClinicId
 
 _PLACE = re.compile(r"([0-9]{1,17})\.([0-9])\.([0-9]{1,19})")
@@ -106,10 +106,7 @@ class AuditEvents:
             if at > _LATEST or rank >= len(self._trails) or seq > _LAST_SEQ:
                 raise ValueError(text)
         except (ValueError, OverflowError, binascii.Error):
-            errors = [{"field": "cursor", "message": "This is not a place that a page of this list has named."}]
-            raise ServiceError(
-                ErrorCode.INVALID_REQUEST, "Something in the request is not right.", errors=errors
-            ) from None
+            raise invalid("cursor", "This is not a place that a page of this list has named.") from None
         return _Place(at, rank, seq)
 
 

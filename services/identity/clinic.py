@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
-from services.common.errors import ErrorCode, ServiceError
+from services.common.errors import ErrorCode, ServiceError, invalid
 from services.identity.model import (
     Client,
     Clinic,
@@ -111,13 +111,13 @@ class ClinicOperations:
 
     async def _check_methods(self, methods: Collection[Method]) -> None:
         if not methods:
-            raise _invalid("methods", "Choose at least one: totp, sms.")
+            raise invalid("methods", "Choose at least one: totp, sms.")
         if Method.BACKUP_CODE in methods:
-            raise _invalid("methods", "Backup codes come with the others and are not chosen.")
+            raise invalid("methods", "Backup codes come with the others and are not chosen.")
         available = await self._notifier.methods_available()
         for method in methods:
             if method not in available:
-                raise _invalid("methods", f"This installation cannot do {method}.")
+                raise invalid("methods", f"This installation cannot do {method}.")
 
 
 def _given(change: ClinicChange) -> dict[str, str]:
@@ -155,8 +155,3 @@ def _loosens(change: RuleChange, rule: SecurityRule) -> bool:
 def _changed_meanwhile(rule: SecurityRule) -> ServiceError:
     detail = "Someone else has changed this in the meantime. Please look at it again."
     return ServiceError(ErrorCode.CONFLICT, detail, version=rule.version)
-
-
-def _invalid(field: str, message: str) -> ServiceError:
-    errors = [{"field": field, "message": message}]
-    return ServiceError(ErrorCode.INVALID_REQUEST, "Something in the request is not right.", errors=errors)

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
-from services.common.errors import ErrorCode, ServiceError, unavailable
+from services.common.errors import ErrorCode, ServiceError, invalid, unavailable
 from services.identity.model import Client, EndCause, Session, SessionId, SignedIn
 from services.identity.sessions import Standing, digest_of, end_of, new_token
 from services.identity.standing import over, refusal_of
@@ -148,11 +148,7 @@ def checked_key(value: str) -> str:
     """The key as it was sent. Raises `invalid-request` where it is none."""
     if _KEY.fullmatch(value):
         return value
-    raise ServiceError(
-        ErrorCode.INVALID_REQUEST,
-        "Something in the request is not right.",
-        errors=[{"field": "Idempotency-Key", "message": "Use 22 to 64 random letters, digits, - and _."}],
-    )
+    raise invalid("Idempotency-Key", "Use 22 to 64 random letters, digits, - and _.")
 
 
 @contextmanager

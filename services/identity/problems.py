@@ -88,15 +88,6 @@ def from_service_error(error: ServiceError) -> JSONResponse:
     return problem(error.code.value, error.detail, error.members)
 
 
-def invalid(field: str, message: str) -> ServiceError:
-    """The refusal of one field of the request."""
-    return ServiceError(
-        ErrorCode.INVALID_REQUEST,
-        "Something in the request is not right.",
-        errors=[{"field": field, "message": message}],
-    )
-
-
 def from_validation(errors: Sequence[Mapping[str, Any]], *, is_name_chosen: bool = False) -> JSONResponse:
     """Says which fields are wrong and how; never what was sent in them. A name in the path that nothing can have is
     one more that nothing has, unless it is chosen by who asks."""

@@ -8,6 +8,7 @@ from countersign.otp.v1 import otp_pb2, otp_pb2_grpc
 from prometheus_client import Counter
 
 from services.common.clock import Clock
+from services.common.errors import invalid
 from services.common.rpc_server import Allowed
 from services.otp import wire
 from services.otp.challenges import SignInCodes
@@ -50,7 +51,7 @@ class OtpServicer(otp_pb2_grpc.OtpServicer):
 
     async def Verify(self, request: otp_pb2.VerifyRequest, context: Any) -> otp_pb2.VerifyResponse:  # noqa: N802
         if len(request.attempts) > _MOST_ATTEMPTS:
-            raise wire.invalid("attempts", f"holds more than {_MOST_ATTEMPTS}")
+            raise invalid("attempts", f"holds more than {_MOST_ATTEMPTS}")
         attempts = [wire.attempt(message) for message in request.attempts]
         answers = await self._verification.verify_many(attempts)
         for attempt, (verdict, _) in zip(attempts, answers, strict=True):
@@ -85,7 +86,7 @@ class OtpServicer(otp_pb2_grpc.OtpServicer):
     ) -> otp_pb2.TotpEnrolment:
         label = request.account_label
         if not 0 < len(label) <= 400:
-            raise wire.invalid("account_label", "is empty or too long")
+            raise invalid("account_label", "is empty or too long")
         return wire.wire_totp(await self._enrolment.start_totp(wire.caller(request.caller), label))
 
     async def GetTotpEnrolment(  # noqa: N802
@@ -142,7 +143,7 @@ class OtpServicer(otp_pb2_grpc.OtpServicer):
     async def RemoveFactor(self, request: otp_pb2.RemoveFactorRequest, context: Any) -> otp_pb2.UserFactors:  # noqa: N802
         method = wire.method(request.method)
         if method is Method.BACKUP_CODE:
-            raise wire.invalid("method", "cannot be removed alone")
+            raise invalid("method", "cannot be removed alone")
         account = await self._factors.remove(wire.caller(request.caller), method)
         return wire.wire_factors(account, self._clock.now())
 
@@ -174,5 +175,5 @@ class OtpServicer(otp_pb2_grpc.OtpServicer):
 
 def _users(user_ids: Sequence[str]) -> list[UserId]:
     if len(user_ids) > _MOST_USERS:
-        raise wire.invalid("user_ids", f"holds more than {_MOST_USERS}")
+        raise invalid("user_ids", f"holds more than {_MOST_USERS}")
     return [UserId(wire.checked_id("user_ids", user_id)) for user_id in user_ids]

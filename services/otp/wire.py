@@ -8,7 +8,7 @@ from countersign.otp.v1 import otp_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.common.clock import Clock
-from services.common.errors import ErrorCode, ServiceError
+from services.common.errors import invalid
 from services.otp.challenges import SentCode
 from services.otp.enrolment import SmsOffer, TotpOffer
 from services.otp.model import (
@@ -48,14 +48,6 @@ _WIRE_RESULTS = {
 # Ids stand in the context that a secret is sealed for, whose parts a "|" separates.
 _ID = re.compile(r"[\x21-\x7b\x7d\x7e]{1,200}")
 _E164 = re.compile(r"\+[1-9][0-9]{5,14}")
-
-
-def invalid(field: str, message: str) -> ServiceError:
-    return ServiceError(
-        ErrorCode.INVALID_REQUEST,
-        "Something in the request is not right.",
-        errors=[{"field": field, "message": message}],
-    )
 
 
 def checked_id(field: str, value: str) -> str:

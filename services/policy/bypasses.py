@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
-from services.common.errors import ErrorCode, ServiceError
+from services.common.errors import ErrorCode, ServiceError, invalid
 from services.common.outbox import OutboxEvent
 from services.policy.model import UNDOABLE_FOR, Actor, Bypass, BypassId, BypassState, ClinicId, SessionId, UserId
-from services.policy.refusals import check_actor, check_reason, invalid
+from services.policy.refusals import check_actor, check_reason
 from services.policy.store.bypasses import Bypasses as BypassRows
 from services.policy.store.clinics import Clinics, LockedClinic
 

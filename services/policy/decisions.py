@@ -8,9 +8,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from services.common.clock import Clock
+from services.common.errors import invalid
 from services.policy.decision import decide
 from services.policy.model import Bypass, ClinicId, Decision, Facts, Subject, UserId, UserSetting
-from services.policy.refusals import invalid, unknown_clinic
+from services.policy.refusals import unknown_clinic
 from services.policy.store.standings import Standing, Standings
 
 MOST_SUBJECTS = 500

@@ -8,9 +8,9 @@ import re
 
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
-from services.common.errors import ErrorCode, ServiceError
+from services.common.errors import ErrorCode, ServiceError, invalid
 from services.policy.model import Actor, ClinicId, Hold
-from services.policy.refusals import check_actor, invalid, unknown_clinic
+from services.policy.refusals import check_actor, unknown_clinic
 from services.policy.store.clinics import Clinics
 from services.policy.store.standings import Standings
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from services.common.clock import Clock
+from services.common.errors import invalid
 from services.policy.decisions import NOBODY, Decider, check_count
 from services.policy.holds import check_demand
 from services.policy.model import Actor, ClinicId, ClinicRule, Decision, Hold, RuleChange, Subject, UserId
-from services.policy.refusals import invalid, unknown_clinic
+from services.policy.refusals import unknown_clinic
 from services.policy.rule_changes import changed_rule
 from services.policy.schedule import coming_at
 from services.policy.store.standings import Standings

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from services.common.errors import ErrorCode, ServiceError
+from services.common.errors import ErrorCode, ServiceError, invalid
 from services.policy.model import Actor
 
 MOST_REASON_CHARACTERS = 500
@@ -12,11 +12,6 @@ FURTHEST = timedelta(days=3660)
 
 def unknown_clinic() -> ServiceError:
     return ServiceError(ErrorCode.NOT_FOUND, "There is no such clinic.")
-
-
-def invalid(field: str, message: str) -> ServiceError:
-    errors = [{"field": field, "message": message}]
-    return ServiceError(ErrorCode.INVALID_REQUEST, "Something in the request is not right.", errors=errors)
 
 
 def check_actor(actor: Actor) -> None:
@@ -35,6 +30,6 @@ def check_reason(reason: str) -> None:
     if not reason.strip():
         raise invalid("reason", "Give a reason.")
     if "\0" in reason:
-        raise invalid("reason", "This holds a character that is none.")
+        raise invalid("reason", "This contains a character that cannot be used.")
     if len(reason) > MOST_REASON_CHARACTERS:
         raise invalid("reason", f"This must have {MOST_REASON_CHARACTERS} or fewer characters.")

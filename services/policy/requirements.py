@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
-from services.common.errors import ErrorCode, ServiceError
+from services.common.errors import ErrorCode, ServiceError, invalid
 from services.policy.model import Actor, Bypass, ClinicId, PhoneLift, Requirement, UserId, UserSetting
-from services.policy.refusals import check_actor, check_future, check_reason, invalid, unknown_clinic
+from services.policy.refusals import check_actor, check_future, check_reason, unknown_clinic
 from services.policy.store.clinics import Clinics
 from services.policy.store.standings import Standings
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from services.common.errors import ErrorCode, ServiceError
+from services.common.errors import ErrorCode, ServiceError, invalid
 from services.policy.model import CHOOSABLE, ClinicRule, Hold, Method, RuleChange
-from services.policy.refusals import check_future, invalid
+from services.policy.refusals import check_future
 from services.policy.schedule import in_force_since, is_in_force
 
 MOST_REMEMBER_DEVICE_DAYS = 90

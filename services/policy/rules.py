@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from services.common.audit import AuditEvent
 from services.common.clock import Clock
-from services.common.errors import ErrorCode, ServiceError
+from services.common.errors import ErrorCode, ServiceError, invalid
 from services.policy.model import Actor, ClinicId, ClinicRule, Method, RuleChange
-from services.policy.refusals import check_actor, invalid
+from services.policy.refusals import check_actor
 from services.policy.rule_changes import changed_rule, chosen_countries, chosen_methods, differences
 from services.policy.schedule import as_it_stands
 from services.policy.store.clinics import Clinics

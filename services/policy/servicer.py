@@ -5,6 +5,7 @@ from typing import Any
 from countersign.policy.v1 import policy_pb2, policy_pb2_grpc
 
 from services.common.clock import Clock
+from services.common.errors import invalid
 from services.common.rpc_server import Allowed
 from services.policy import wire
 from services.policy.bypasses import Bypasses
@@ -13,7 +14,6 @@ from services.policy.holds import Holds
 from services.policy.model import BypassId, ClinicId, RuleChange, SessionId, UserId
 from services.policy.preview import Previews, WouldBeHold
 from services.policy.records import record_of
-from services.policy.refusals import invalid
 from services.policy.requirements import Administrators, Requirements
 from services.policy.rules import Rules
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from countersign.policy.v1 import policy_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from services.common.errors import invalid
 from services.policy.model import (
     Actor,
     Bypass,
@@ -24,7 +25,6 @@ from services.policy.model import (
     UserId,
 )
 from services.policy.preview import Alike, PreviewOfUser, WouldBeHold
-from services.policy.refusals import invalid
 from services.policy.requirements import Expiry, SettingChange, SettingWithBypass
 
 _METHODS = {

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Header
 from pydantic import AfterValidator, BaseModel, Field, StrictBool, StrictInt
 from starlette.responses import JSONResponse, StreamingResponse
 
+from services.common.errors import invalid
 from services.identity.api.fields import Body, Country, Moment, moment_of, rfc3339
 from services.identity.api.integrations import HoldView, Hours, IntegrationName, hold_as_json
 from services.identity.api.session_view import ReasonAnswer
@@ -29,7 +30,6 @@ from services.identity.policy_words import (
     SecurityRule,
 )
 from services.identity.preview import Previewed, Totals
-from services.identity.problems import invalid
 
 router = APIRouter(tags=["clinic"])
 

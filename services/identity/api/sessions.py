@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from services.common.errors import invalid
 from services.identity.api.fields import Body, rfc3339
 from services.identity.api.session_view import SessionAnswer, session_as_json
 from services.identity.guards import KEY_HEADER, PUBLIC, Access, Admits, ClientDep, GatewayDep
@@ -17,7 +18,6 @@ from services.identity.otp_words import (
     SmsChallenge,
 )
 from services.identity.particulars import ANY
-from services.identity.problems import invalid
 from services.identity.sessions import SessionView
 
 router = APIRouter(tags=["sessions"])
