@@ -86,8 +86,7 @@ class Surfer:
             return
         self._reach(field)
         self.page.keyboard.press("Control+A")
-        self.page.keyboard.press("Delete")
-        self.page.keyboard.type(text)
+        self.page.keyboard.insert_text(text)
 
     def press(self, where: str) -> None:
         """A button, a link, or the line that unfolds something."""
@@ -131,6 +130,8 @@ class Surfer:
 
     def _reach(self, target: Locator) -> None:
         """By the Tab key, once around the page at most; whoever watches must see where it has got to."""
+        for _ in range(target.evaluate(_WAY, _STOPS)):  # as many times as it should take
+            self.page.keyboard.press("Tab")
         for _ in range(2 + self.page.locator(_STOPS).count()):
             if target.evaluate("element => element === document.activeElement"):
                 assert target.evaluate(_SHOWS_FOCUS), f"nothing shows the focus on {target}"
@@ -190,6 +191,11 @@ def _origin(url: str) -> str:
 
 _LOADED = "performance.getEntriesByType('resource').map(each => each.name)"
 _STOPS = "a, button, input, select, textarea, summary, [tabindex]"
+_WAY = """(element, selector) => {
+  const stops = [...document.querySelectorAll(selector)].filter((each) => each.tabIndex >= 0 && !each.disabled);
+  const there = stops.indexOf(element), here = stops.indexOf(document.activeElement);
+  return Math.max(0, there - here - 2);
+}"""
 _SHOWS_FOCUS = """element => {
   const style = getComputedStyle(element);
   return element.matches(":focus-visible") && (parseFloat(style.outlineWidth) >= 2 && style.outlineStyle !== "none");

@@ -29,9 +29,9 @@ from tests.end_to_end.flows import (
     sign_out,
     take_the_way,
 )
-from tests.end_to_end.manners import in_every_manner
+from tests.end_to_end.manners import in_every_manner_of_staff
 
-pytestmark = [in_every_manner, pytest.mark.timeout(120)]
+pytestmark = [in_every_manner_of_staff, pytest.mark.timeout(120)]
 
 
 def test_somebody_sets_an_app_up_of_their_own_will(surfer: Surfer, clinic: Clinic, tmp_path: Path) -> None:

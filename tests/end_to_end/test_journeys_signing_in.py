@@ -21,9 +21,9 @@ from tests.end_to_end.flows import (
     see_delivered,
     sign_out,
 )
-from tests.end_to_end.manners import in_every_manner
+from tests.end_to_end.manners import in_every_manner_of_staff
 
-pytestmark = [in_every_manner, pytest.mark.timeout(120)]
+pytestmark = [in_every_manner_of_staff, pytest.mark.timeout(120)]
 
 
 def test_r20_a_text_is_followed_until_it_has_arrived_and_a_wrong_code_is_mended(surfer: Surfer, clinic: Clinic) -> None:

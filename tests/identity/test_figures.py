@@ -155,7 +155,9 @@ def cheap_backup_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backup_codes, "_MEMORY_KIB", 64)
 
 
-@pytest.mark.parametrize("texts_of_two", [1, 2], ids=["half by text", "all by text"])
+@pytest.mark.parametrize(
+    "texts_of_two", [pytest.param(1, id="half by text", marks=pytest.mark.full), pytest.param(2, id="all by text")]
+)
 async def test_sixty_staff_behind_one_address_all_enrol_within_fifteen_minutes(
     cheap_backup_codes: None, stack: Stack, clinic: SomeClinic, texts_of_two: int
 ) -> None:

@@ -63,7 +63,7 @@ async def test_the_list_says_in_words_how_each_person_stands(admin: Person, clin
     assert listed[missing.email].endswith("Not set up")
     assert listed[exempt.email].endswith("Not set up Exempt until 30 November 2026, 17:00")
     assert listed[required.email].endswith("Not set up Required of this person")
-    assert listed[disabled.email].endswith("Disabled Cannot sign in.")
+    assert listed[disabled.email].endswith("Account disabled Cannot sign in.")
     assert listed[stolen.email].endswith("Suspended Authenticator app")
     assert listed[invited.email].endswith("Has not chosen a password yet.")
     assert "(you)" in listed[admin.email]
