@@ -32,9 +32,7 @@ docker compose --profile "*" down --volumes --timeout 5 --remove-orphans >/dev/n
 began=$(date +%s)
 docker compose up --build --wait --quiet-pull
 echo "up, built and healthy in $(($(date +%s) - began)) s"
-"${PYTHON:-.venv/bin/python}" -m pytest -q tests/compose tests/end_to_end --ignore-glob='*/test_journeys_*'
-# Browsers wait more than they work, and no flow of theirs takes a part of the stack away: two at a time.
-"${PYTHON:-.venv/bin/python}" -m pytest -q -n 2 --dist loadfile tests/end_to_end/test_journeys_*.py
+"${PYTHON:-.venv/bin/python}" -m pytest -q tests/compose tests/end_to_end "$@"
 
 # Again as one host with an app behind Caddy and the sign-in; its certificate is Caddy's own.
 export COMPOSE_FILE=docker-compose.yml:tests/compose/with_app.yml COMPOSE_PROFILES=standin,edge

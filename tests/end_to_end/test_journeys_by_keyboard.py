@@ -20,7 +20,8 @@ pytestmark = [
 
 _NUMBER = """() => {
   const usable = [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex]")].filter(
-    each => each.tabIndex >= 0 && each.type !== "hidden" && !each.disabled && each.checkVisibility());
+    each => each.type !== "hidden" && !each.disabled && !each.readOnly && each.checkVisibility()
+      && (each.tabIndex >= 0 || each.matches("a, button, input, select, textarea, summary")));
   usable.forEach((each, place) => { each.dataset.place = place; });
   return usable.map(each => each.outerHTML.slice(0, 120));
 }"""
