@@ -3,14 +3,15 @@ most 60 kB with all it loads, nothing asked of another origin, nothing said in t
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.end_to_end.browsing import DESK, PHONE, Surfer, chromium
-from tests.end_to_end.client import Authenticator, ok
+from tests.end_to_end.client import Authenticator, new_number, new_password, ok
 from tests.end_to_end.clinics import Clinic
 
 HELP = ("set-up", "require", "questions", "lost-phone", "administrators")
@@ -91,8 +92,9 @@ def test_pages_of_somebody_who_signs_in(surfer: Surfer, clinic: Clinic) -> None:
     surfer.check()
     surfer.go("/code?method=backup_code")
     surfer.check()
-    surfer.go("/code/lost")
-    surfer.check()
+    for path in ("/code/lost", "/code/forgotten"):
+        surfer.go(path)
+        surfer.check()
     surfer.go("/code")
     assert person.authenticator is not None
     surfer.give(person.authenticator.code())
@@ -101,6 +103,31 @@ def test_pages_of_somebody_who_signs_in(surfer: Surfer, clinic: Clinic) -> None:
     for path in ("/me/details", "/me/phone", "/me/password", "/me/two-factor/totp/remove", "/set-up", "/help"):
         surfer.go(path)
         surfer.check()
+    surfer.go("/me/password")
+    page.locator("#current_password").fill("not what it is now")
+    page.locator("#new_password").fill(new_password())
+    page.locator('form[action$="/me/password"] button').click()
+    expect(page.locator("#current_password-wrong")).to_be_visible()
+    surfer.check()
+    surfer.go("/me/phone")
+    page.locator("#phone").fill(new_number())
+    page.locator('form[action$="/me/phone"] button').first.click()
+    expect(page.locator("#code")).to_be_visible()
+    surfer.check()
+
+
+def test_the_page_that_tells_of_a_rule_to_come(surfer: Surfer, clinic: Clinic) -> None:
+    person = clinic.person()
+    coming = datetime.now(UTC) + timedelta(days=3)
+    clinic.require(require_two_factor=True, enforce_from=coming.isoformat(timespec="seconds"))
+    page = surfer.go(f"/c/{clinic.slug}?return_to={quote(clinic.stack.public_url + '/me/details', safe='')}")
+    page.locator("#email").fill(person.email)
+    page.locator("#password").fill(person.password)
+    page.locator("main form button").first.click()
+    page.wait_for_url("**/announced")
+    surfer.check()
+    surfer.go("/me")
+    surfer.check()
 
 
 def test_a_text_that_is_waited_for(surfer: Surfer, clinic: Clinic) -> None:
@@ -124,7 +151,8 @@ def test_pages_of_an_administrator(surfer: Surfer, clinic: Clinic) -> None:
     assert clinic.admin.authenticator is not None
     surfer.give(clinic.admin.authenticator.code())
     page.wait_for_url("**/me*")
-    for path in ("/me", "/clinic/security", "/users", "/users?two_factor=missing", "/users/new", "/audit"):
+    lists = ("/users", "/users?show=missing", "/users?q=nobody-of-this-name", "/audit", "/audit?person=nobody")
+    for path in ("/me", "/clinic/security", "/clinic/security/holds", "/users/new", *lists):
         surfer.go(path)
         for fold in page.locator("main summary").all():
             fold.click()
